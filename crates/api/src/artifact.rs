@@ -1,0 +1,89 @@
+use std::collections::BTreeMap;
+
+use kube::{CustomResource, KubeSchema};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::{Column, Condition};
+
+/// One immutable version of a dataset. Never owned by the Execution that made it.
+#[derive(CustomResource, Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[kube(
+    group = "pintail.dev",
+    version = "v1alpha1",
+    kind = "Artifact",
+    plural = "artifacts",
+    shortname = "ptart",
+    category = "pintail",
+    namespaced,
+    status = "ArtifactStatus",
+    printcolumn(name = "Ready", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].status"),
+    printcolumn(name = "Rows", type_ = "integer", json_path = ".spec.rows"),
+    printcolumn(name = "Size", type_ = "integer", json_path = ".spec.bytes"),
+    printcolumn(name = "Created-By", type_ = "string", json_path = ".spec.producedBy.execution"),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
+    printcolumn(name = "URI", type_ = "string", json_path = ".spec.uri", priority = 1),
+    validation = "size(self.metadata.name) <= 63"
+)]
+#[x_kube(validation = ("self == oldSelf", "an Artifact is immutable; publish another version"))]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ArtifactSpec {
+    /// SQL name of the dataset.
+    #[schemars(length(min = 1, max = 40))]
+    pub artifact: String,
+    /// Which part of the dataset this version is.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(length(max = 8))]
+    pub partition: BTreeMap<String, String>,
+    /// When the data was committed, RFC 3339 with microseconds. The newest version is the greatest by this, then by name.
+    #[schemars(length(max = 64))]
+    pub created_at: String,
+    /// Where the data is.
+    #[schemars(length(max = 2048))]
+    pub uri: String,
+    /// Number of rows.
+    pub rows: i64,
+    /// Size in bytes.
+    pub bytes: i64,
+    /// Its columns.
+    #[schemars(length(max = 1000))]
+    pub columns: Vec<Column>,
+    /// SHA-256 of the data, `sha256:<hex>`.
+    #[schemars(length(max = 128))]
+    pub digest: String,
+    /// What made it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub produced_by: Option<ProducedBy>,
+    /// Names of the Artifacts that were inputs of the run.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 100), inner(length(max = 253)))]
+    pub derived_from: Vec<String>,
+}
+
+/// What made an Artifact.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ProducedBy {
+    /// Name of the Execution.
+    #[schemars(length(max = 63))]
+    pub execution: String,
+    /// Its uid.
+    #[schemars(length(max = 64))]
+    pub uid: String,
+    /// Name of the workflow's output.
+    #[schemars(length(max = 40))]
+    pub output: String,
+}
+
+/// What is known of an Artifact.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ArtifactStatus {
+    /// Generation of the spec that this speaks of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observed_generation: Option<i64>,
+    /// `Ready`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 8))]
+    pub conditions: Vec<Condition>,
+}

@@ -1,0 +1,93 @@
+use std::fmt;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// Types of conditions. They follow kstatus; `Succeeded` is an Execution's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum ConditionType {
+    /// The object is as its spec asks.
+    Ready,
+    /// Work is under way.
+    Reconciling,
+    /// Work cannot go on without a change.
+    Stalled,
+    /// `True` or `False` once an Execution has ended.
+    Succeeded,
+}
+
+/// Status of a condition.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum ConditionStatus {
+    /// It holds.
+    True,
+    /// It does not hold.
+    False,
+    /// Not known yet.
+    Unknown,
+}
+
+/// Reasons of conditions, stable for programs to read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum ConditionReason {
+    /// Accepted, not started.
+    Pending,
+    /// Tasks are running or waiting.
+    Running,
+    /// Every task that had to run succeeded.
+    Succeeded,
+    /// At least one task failed.
+    TaskFailed,
+    /// The Execution was cancelled.
+    Cancelled,
+    /// The inputs could not be bound.
+    InvalidInputs,
+    /// The object is valid and usable.
+    Valid,
+    /// The object has problems, listed in the message.
+    Invalid,
+    /// The published version is complete.
+    Published,
+}
+
+impl fmt::Display for ConditionReason {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(self, formatter)
+    }
+}
+
+/// One condition, in the shape of `meta/v1` Condition.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Condition {
+    /// Which condition it is.
+    #[serde(rename = "type")]
+    pub condition_type: ConditionType,
+    /// Whether it holds.
+    pub status: ConditionStatus,
+    /// Why, in one word.
+    pub reason: ConditionReason,
+    /// Why, in a sentence for a person.
+    #[serde(default)]
+    #[schemars(length(max = 32768))]
+    pub message: String,
+    /// When the status last changed, RFC 3339.
+    #[schemars(length(max = 64))]
+    pub last_transition_time: String,
+    /// The generation of the spec that this speaks of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observed_generation: Option<i64>,
+}
+
+/// Sets `new` among `conditions`. The transition time stays where the status stays.
+pub fn set_condition(conditions: &mut Vec<Condition>, mut new: Condition) {
+    match conditions.iter_mut().find(|old| old.condition_type == new.condition_type) {
+        Some(old) => {
+            if old.status == new.status {
+                new.last_transition_time.clone_from(&old.last_transition_time);
+            }
+            *old = new;
+        }
+        None => conditions.push(new),
+    }
+}

@@ -1,0 +1,242 @@
+use std::collections::BTreeMap;
+
+use kube::{CustomResource, KubeSchema};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::{Binding, Column, Condition, ObjectRef};
+
+/// One run of a Workflow. Immutable but for `cancel`.
+#[derive(CustomResource, Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[kube(
+    group = "pintail.dev",
+    version = "v1alpha1",
+    kind = "Execution",
+    plural = "executions",
+    shortname = "ptex",
+    category = "pintail",
+    namespaced,
+    status = "ExecutionStatus",
+    printcolumn(name = "Status", type_ = "string", json_path = ".status.conditions[?(@.type==\"Succeeded\")].reason"),
+    printcolumn(name = "Succeeded", type_ = "integer", json_path = ".status.tasks.succeeded"),
+    printcolumn(name = "Tasks", type_ = "integer", json_path = ".status.tasks.total"),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
+    validation = "size(self.metadata.name) <= 63"
+)]
+#[x_kube(validation = (
+    "self.workflowRef == oldSelf.workflowRef && has(self.inputs) == has(oldSelf.inputs) && (!has(self.inputs) || self.inputs == oldSelf.inputs) && has(self.retryOf) == has(oldSelf.retryOf) && (!has(self.retryOf) || self.retryOf == oldSelf.retryOf)",
+    "an Execution is immutable but for cancel; create another one"
+))]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ExecutionSpec {
+    /// The Workflow that is run.
+    pub workflow_ref: ObjectRef,
+    /// What its inputs are bound to, by name: a scalar or a table source.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(length(max = 100))]
+    pub inputs: BTreeMap<String, Binding>,
+    /// Committed results of that Execution are taken over where definition and inputs are equal.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry_of: Option<RetryOf>,
+    /// Stops the run: running tasks are ended, no other starts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cancel: Option<bool>,
+}
+
+/// The Execution whose results are taken over.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct RetryOf {
+    /// Name of the Execution.
+    #[schemars(length(min = 1, max = 63))]
+    pub execution: String,
+}
+
+/// How a run stands.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ExecutionStatus {
+    /// Generation of the spec that this speaks of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observed_generation: Option<i64>,
+    /// `Succeeded`, `Ready`, `Reconciling`, `Stalled`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 8))]
+    pub conditions: Vec<Condition>,
+    /// What was pinned before the first task; everything that follows reads only this.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resolved: Option<Resolved>,
+    /// When the run started, RFC 3339.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 64))]
+    pub start_time: Option<String>,
+    /// When the run ended, RFC 3339.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 64))]
+    pub completion_time: Option<String>,
+    /// How many tasks stand where.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tasks: Option<TaskCounts>,
+    /// The tasks, up to fifty.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 50))]
+    pub task_list: Vec<TaskStatus>,
+    /// The first twenty failed attempts.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 20))]
+    pub failures: Vec<TaskFailure>,
+    /// What the run resulted in.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 100))]
+    pub outputs: Vec<OutputStatus>,
+    /// Every task and item, encoded; for Pintail itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 262144))]
+    pub state: Option<String>,
+}
+
+/// What was pinned before the first task.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Resolved {
+    /// `<workflow>-<digest>` of the spec and its SQL.
+    #[schemars(length(max = 253))]
+    pub revision: String,
+    /// Every input.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 100))]
+    pub inputs: Vec<ResolvedInput>,
+}
+
+/// What an input is bound to.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ResolvedInput {
+    /// Name of the input.
+    #[schemars(length(max = 40))]
+    pub name: String,
+    /// Of a scalar: its value.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub value: Option<Binding>,
+    /// Of a table: where it comes from, as bound.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<crate::TableSource>,
+    /// Of a dataset's version: name of the Artifact.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 253))]
+    pub artifact: Option<String>,
+    /// Of a dataset's version: where its data is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 2048))]
+    pub uri: Option<String>,
+    /// Of a dataset's version: digest of its manifest.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 128))]
+    pub digest: Option<String>,
+}
+
+/// How many tasks stand where.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct TaskCounts {
+    /// All tasks.
+    pub total: i32,
+    /// Not started.
+    pub waiting: i32,
+    /// Under way, or waiting for another attempt.
+    pub running: i32,
+    /// Ended well.
+    pub succeeded: i32,
+    /// Not run, by their condition or for want of what they need.
+    pub skipped: i32,
+    /// Ended badly.
+    pub failed: i32,
+    /// Stopped by a cancellation.
+    #[serde(default)]
+    pub cancelled: i32,
+}
+
+/// How a task stands.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct TaskStatus {
+    /// Name of the task.
+    #[schemars(length(max = 40))]
+    pub name: String,
+    /// `Waiting`, `Running`, `Succeeded`, `Skipped`, `Failed` or `Cancelled`.
+    #[schemars(length(max = 32))]
+    pub state: String,
+    /// Why it stands there, for a person.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 1024))]
+    pub message: Option<String>,
+    /// Number of the last attempt, from 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attempt: Option<i32>,
+    /// When the last attempt started, RFC 3339.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 64))]
+    pub start_time: Option<String>,
+    /// How long the last attempt took.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 32))]
+    pub duration: Option<String>,
+    /// Rows of the result, or rows that were loaded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rows: Option<i64>,
+    /// The Execution whose result was taken over.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 63))]
+    pub reused_from: Option<String>,
+}
+
+/// One failed attempt.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct TaskFailure {
+    /// Name of the task.
+    #[schemars(length(max = 40))]
+    pub task: String,
+    /// Number of the attempt, from 1.
+    pub attempt: i32,
+    /// Why, in one word.
+    #[schemars(length(max = 64))]
+    pub reason: String,
+    /// Why, for a person.
+    #[schemars(length(max = 4096))]
+    pub message: String,
+}
+
+/// One result of a run.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct OutputStatus {
+    /// Name of the output.
+    #[schemars(length(max = 40))]
+    pub name: String,
+    /// `table`, `file`, or the DuckDB type of a scalar.
+    #[serde(rename = "type")]
+    #[schemars(length(max = 1024))]
+    pub data_type: String,
+    /// Of a scalar: its value.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub value: Option<Binding>,
+    /// Of a table or file: where it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 2048))]
+    pub uri: Option<String>,
+    /// Of a table: number of rows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rows: Option<i64>,
+    /// Of a table or file: size in bytes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bytes: Option<i64>,
+    /// Of a table: its columns.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 1000))]
+    pub columns: Vec<Column>,
+    /// Name of the Artifact that it was published as.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 253))]
+    pub artifact: Option<String>,
+}

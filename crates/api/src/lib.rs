@@ -1,0 +1,29 @@
+//! The kinds of group `pintail.dev`, version `v1alpha1`: what people write and what Pintail reports.
+//!
+//! ```text
+//! Workflow ──run as──> Execution ──records──> Artifact ──bound by──> Workflow inputs
+//!     └──names──> Connection
+//! ```
+//!
+//! Types and their schemas only. Whether a manifest makes sense is decided by `pintail-plan`.
+
+mod artifact;
+mod common;
+mod condition;
+mod connection;
+mod execution;
+mod workflow;
+
+pub use artifact::*;
+pub use common::*;
+pub use condition::*;
+pub use connection::*;
+pub use execution::*;
+pub use workflow::*;
+
+/// API group of every kind.
+pub const GROUP: &str = "pintail.dev";
+/// The one served version.
+pub const VERSION: &str = "v1alpha1";
+/// `apiVersion` of every kind.
+pub const API_VERSION: &str = "pintail.dev/v1alpha1";

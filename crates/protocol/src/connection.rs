@@ -1,0 +1,89 @@
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+/// A connection that the work uses, resolved: paths absolute, secrets by the variable that holds them.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Connection {
+    /// Its name in SQL.
+    pub name: String,
+    pub mode: AccessMode,
+    pub target: ConnectionTarget,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum AccessMode {
+    Read,
+    Write,
+}
+
+/// Name of an environment variable that holds a secret value.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct SecretVariable(pub String);
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum ConnectionTarget {
+    Folder {
+        /// Absolute.
+        path: String,
+    },
+    S3 {
+        bucket: String,
+        /// Without a slash at either end; may be empty.
+        prefix: String,
+        endpoint: Option<String>,
+        region: Option<String>,
+        path_style: bool,
+        anonymous: bool,
+        access_key_id: Option<SecretVariable>,
+        secret_access_key: Option<SecretVariable>,
+    },
+    Http {
+        /// Without a slash at the end.
+        url: String,
+        bearer_token: Option<SecretVariable>,
+    },
+    DuckDb {
+        /// Absolute.
+        path: String,
+        /// How long attempts may wait for a lock of another process.
+        busy_timeout_ms: u64,
+    },
+    Postgres {
+        host: String,
+        port: u16,
+        database: String,
+        user: String,
+        password: Option<SecretVariable>,
+        /// libpq's word: `disable`, `prefer`, `require`, `verify-full`.
+        ssl_mode: String,
+    },
+    Smtp {
+        host: String,
+        port: u16,
+        encryption: MailEncryption,
+        from: String,
+        username: Option<SecretVariable>,
+        password: Option<SecretVariable>,
+    },
+    Webhook {
+        url: WebhookUrl,
+        bearer_token: Option<SecretVariable>,
+    },
+    /// Parameter name in SQL (`<connection>_<value>`) to the variable that holds it.
+    Secrets(BTreeMap<String, SecretVariable>),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum MailEncryption {
+    None,
+    StartTls,
+    Tls,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum WebhookUrl {
+    Plain(String),
+    Secret(SecretVariable),
+}
