@@ -129,10 +129,13 @@ pub struct ResolvedInput {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 2048))]
     pub uri: Option<String>,
-    /// Of a dataset's version: digest of its manifest.
+    /// Of a dataset's version: digest of its data.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 128))]
     pub digest: Option<String>,
+    /// Of a dataset's version: its size in bytes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bytes: Option<i64>,
 }
 
 /// How many tasks stand where.

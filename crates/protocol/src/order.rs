@@ -22,6 +22,18 @@ pub struct WorkOrder {
     pub resources: Resources,
     /// Digest over definition and inputs: equal keys give equal results. Recorded in the report.
     pub reuse_key: String,
+    /// A committed report of another run with the same `reuse_key`. Where the files outside the store are still those
+    /// that it pinned, the runner commits its results again instead of working.
+    pub reuse: Option<ReuseCandidate>,
+}
+
+/// A committed report of another run.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReuseCandidate {
+    /// Key below the store's root.
+    pub report: String,
+    /// `blake3:<hex>` of the report.
+    pub digest: String,
 }
 
 /// Which attempt of which task of which run.

@@ -17,6 +17,9 @@ pub struct TaskReport {
     pub engine: String,
     /// Files outside the store that were read, by relation.
     pub inputs: Vec<PinnedInput>,
+    /// Name of the Execution whose results were taken over, see `WorkOrder::reuse`.
+    #[serde(default)]
+    pub reused_from: Option<String>,
     pub outcome: ReportOutcome,
 }
 
