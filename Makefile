@@ -1,0 +1,35 @@
+# The front door. Everything here works from a fresh clone; `make help` lists it.
+
+.DEFAULT_GOAL := help
+.PHONY: help setup build demo test lint generate bench clean
+
+help: ## List what can be made
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: ## Fetch DuckDB, extensions, example data and what tests need (once; safe to repeat)
+	@scripts/setup
+
+build: ## Build bin/pintail and bin/pintail-runner
+	@scripts/setup run
+	@scripts/build
+
+demo: build ## Run the retail-summary example; show its result and its report page
+	@scripts/demo
+
+test: setup build ## Run every test, and print how many there were
+	@scripts/test
+
+lint: ## Check formatting, warnings, generated files and layers
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets --quiet -- --deny warnings
+	cargo xtask generate --check
+	cargo xtask layers
+
+generate: ## Write crds/, schemas/ and docs/reference/ anew
+	cargo xtask generate
+
+bench: setup build ## Measure against plain DuckDB; prints ratios (several minutes)
+	@scripts/bench
+
+clean: ## Remove what was built and fetched into the tree; the cache stays
+	rm -rf target bin lib
