@@ -1,1 +1,211 @@
+//! Where runs keep what they make: objects by key, and the commit protocol over them.
+//!
+//! ```text
+//! runner:  output_path ─> write ─> store_file ─┐
+//!                                   put_report ─┴─> commit: `_commit`, created once
+//! reader:  read_commit ─> report ─> stage ─> a local path with exactly the bytes that were recorded
+//! state:   read_versioned ─> update (compare and swap)
+//! ```
+//!
+//! A store is a folder or a prefix of a bucket, and means the same on both. Readers of data follow commit records and
+//! never list. Every key comes from [`layout`].
 
+mod commit;
+mod digest;
+mod error;
+mod folder;
+mod format;
+pub mod layout;
+mod location;
+
+use std::path::{Path, PathBuf};
+
+use bytes::Bytes;
+use pintail_protocol::{StoreLocation, StoredFile};
+
+pub use commit::CommitOutcome;
+pub use digest::digest;
+pub use error::{StoreError, StoreErrorClass};
+pub use layout::RunTask;
+pub use location::parse_location;
+
+use folder::Folder;
+
+/// An open store. Clones share it.
+#[derive(Clone, Debug)]
+pub struct Store {
+    location: StoreLocation,
+    backend: Backend,
+}
+
+#[derive(Clone, Debug)]
+enum Backend {
+    Folder(Folder),
+}
+
+/// Whether [`Store::put_once`] made the object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PutOnce {
+    Created,
+    /// It was there. It may be this process's own: a reply can get lost. Compare the content where that matters.
+    Exists,
+}
+
+/// Names one content of one key, for [`Store::update`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Version(pub(crate) String);
+
+/// What came of [`Store::update`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Update {
+    Done(Version),
+    /// The object is not at the expected version: read it again, decide again.
+    Conflict,
+}
+
+impl Store {
+    /// Opens the store, and makes it where there is none. The credential of a bucket comes from the environment.
+    ///
+    /// # Errors
+    /// Within about 20 seconds, where the store cannot be reached, refuses, or was written by a newer Pintail.
+    pub async fn open(location: &StoreLocation) -> Result<Self, StoreError> {
+        let backend = match location {
+            StoreLocation::Folder { path } => Backend::Folder(Folder::new(path)),
+            StoreLocation::S3 { .. } => todo_bucket()?,
+        };
+        let store = Self { location: location.clone(), backend };
+        format::claim(&store).await?;
+        Ok(store)
+    }
+
+    #[must_use]
+    pub fn location(&self) -> &StoreLocation {
+        &self.location
+    }
+
+    /// Where the object is, for people and for DuckDB: an absolute path, or `s3://bucket/…`.
+    #[must_use]
+    pub fn uri(&self, key: &str) -> String {
+        match &self.location {
+            StoreLocation::Folder { path } => format!("{}/{key}", path.trim_end_matches('/')),
+            StoreLocation::S3 { bucket, prefix } if prefix.is_empty() => format!("s3://{bucket}/{key}"),
+            StoreLocation::S3 { bucket, prefix } => format!("s3://{bucket}/{prefix}/{key}"),
+        }
+    }
+
+    /// The whole object, or `None` where there is none.
+    ///
+    /// # Errors
+    /// Where it cannot be read; class `Corrupt` where it has more than `limit_bytes`.
+    pub async fn get(&self, key: &str, limit_bytes: usize) -> Result<Option<Bytes>, StoreError> {
+        Ok(self.read_versioned(key, limit_bytes).await?.map(|(bytes, _)| bytes))
+    }
+
+    /// As [`Store::get`], with the version for [`Store::update`].
+    ///
+    /// # Errors
+    /// As [`Store::get`].
+    pub async fn read_versioned(&self, key: &str, limit_bytes: usize) -> Result<Option<(Bytes, Version)>, StoreError> {
+        layout::check_key(key)?;
+        match &self.backend {
+            Backend::Folder(folder) => folder.read(key, limit_bytes).await,
+        }
+    }
+
+    /// Writes the object, whatever was there.
+    ///
+    /// # Errors
+    /// Where it cannot be written.
+    pub async fn put(&self, key: &str, bytes: Bytes) -> Result<(), StoreError> {
+        layout::check_key(key)?;
+        match &self.backend {
+            Backend::Folder(folder) => folder.put(key, bytes).await,
+        }
+    }
+
+    /// Writes the object unless there is one: of many writers exactly one creates it.
+    ///
+    /// # Errors
+    /// Where it cannot be written, or it stays unknown whether it was.
+    pub async fn put_once(&self, key: &str, bytes: Bytes) -> Result<PutOnce, StoreError> {
+        layout::check_key(key)?;
+        match &self.backend {
+            Backend::Folder(folder) => folder.put_once(key, bytes).await,
+        }
+    }
+
+    /// Writes the object if it is still at the expected version (`None`: if there is none). An object that already has
+    /// the new content counts as written: that is how a lost reply looks.
+    ///
+    /// # Errors
+    /// Where it cannot be written, or it stays unknown whether it was.
+    pub async fn update(&self, key: &str, bytes: Bytes, expected: Option<&Version>) -> Result<Update, StoreError> {
+        layout::check_key(key)?;
+        match &self.backend {
+            Backend::Folder(folder) => folder.update(key, bytes, expected.cloned()).await,
+        }
+    }
+
+    /// The keys in and below a folder, sorted. For state and catalog; readers of data follow commit records.
+    ///
+    /// # Errors
+    /// Where it cannot be read.
+    pub async fn list(&self, folder_key: &str) -> Result<Vec<String>, StoreError> {
+        layout::check_key(folder_key)?;
+        match &self.backend {
+            Backend::Folder(folder) => folder.list(folder_key).await,
+        }
+    }
+
+    /// Deletes all in and below a folder. None there is fine.
+    ///
+    /// # Errors
+    /// Where something cannot be deleted; the rest may be gone then.
+    pub async fn delete_folder(&self, folder_key: &str) -> Result<(), StoreError> {
+        layout::check_key(folder_key)?;
+        match &self.backend {
+            Backend::Folder(folder) => folder.delete_folder(folder_key).await,
+        }
+    }
+
+    /// Where to write the file that [`Store::store_file`] then makes the object `key`; its folder is there. In a folder
+    /// store that is its place already, so nothing is copied; otherwise it is below `scratch`.
+    ///
+    /// # Errors
+    /// Where the folder cannot be made.
+    pub async fn output_path(&self, key: &str, scratch: &Path) -> Result<PathBuf, StoreError> {
+        layout::check_key(key)?;
+        let _ = scratch;
+        match &self.backend {
+            Backend::Folder(folder) => folder.output_path(key).await,
+        }
+    }
+
+    /// Makes a written file the object `key`: hashes it, and makes it last. `path` is that of [`Store::output_path`].
+    ///
+    /// # Errors
+    /// Where the file cannot be read, or the object not be written.
+    pub async fn store_file(&self, path: &Path, key: &str) -> Result<StoredFile, StoreError> {
+        layout::check_key(key)?;
+        match &self.backend {
+            Backend::Folder(folder) => folder.store_file(path, key).await,
+        }
+    }
+
+    /// A local path whose content has the recorded size and digest: in place in a folder store, else a copy below
+    /// `scratch`.
+    ///
+    /// # Errors
+    /// Class `Corrupt` where it has not, `NotFound` where there is no such object.
+    pub async fn stage(&self, file: &StoredFile, scratch: &Path) -> Result<PathBuf, StoreError> {
+        layout::check_key(&file.key)?;
+        let _ = scratch;
+        match &self.backend {
+            Backend::Folder(folder) => folder.stage(file).await,
+        }
+    }
+}
+
+fn todo_bucket() -> Result<Backend, StoreError> {
+    Err(StoreError::new(StoreErrorClass::Invalid, "open", "s3://…", "buckets come within the hour"))
+}

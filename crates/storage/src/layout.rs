@@ -1,0 +1,175 @@
+//! The key of every object, below the store's root.
+//!
+//! ```text
+//! _format                                                             the store's format
+//! <namespace>/runs/<execution uid>/<task>[/<item>]/_commit            the one winner
+//! <namespace>/runs/<execution uid>/<task>[/<item>]/a<N>/<pod uid>/…   an attempt's files: disposable
+//! <namespace>/artifacts/<dataset>/<artifact id>/a<N>/<pod uid>/…      published outputs
+//! <namespace>/executions/<name>.json                                  an Execution and its recorded state
+//! <namespace>/revisions/<revision>.json                               what an Execution runs
+//! <namespace>/catalog/<dataset>/<artifact id>.json                    an Artifact
+//! ```
+//!
+//! A part of a key is 1 to 240 of `A-Z a-z 0-9 . _ - =`, and starts with a letter or digit. So no part is `..`, hidden or
+//! one of our own names.
+
+use pintail_protocol::Identity;
+
+use crate::{StoreError, StoreErrorClass};
+
+/// The namespace of runs without a cluster.
+pub const DEFAULT_NAMESPACE: &str = "default";
+
+pub(crate) const FORMAT_KEY: &str = "_format";
+
+/// File systems take 255 bytes a name; some are left for what we append.
+const PART_BYTES: usize = 240;
+
+/// A task, or an item of one, of a run: what one commit record belongs to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RunTask {
+    folder: String,
+}
+
+impl RunTask {
+    /// # Errors
+    /// Class `Invalid` where a name cannot be part of a key.
+    pub fn new(namespace: &str, execution_uid: &str, task: &str, item: Option<u32>) -> Result<Self, StoreError> {
+        let mut folder = format!("{}/{}", run_folder(namespace, execution_uid)?, part(task)?);
+        if let Some(item) = item {
+            folder.push_str(&format!("/{item}"));
+        }
+        Ok(Self { folder })
+    }
+
+    /// # Errors
+    /// As [`RunTask::new`].
+    pub fn of(identity: &Identity) -> Result<Self, StoreError> {
+        Self::new(&identity.namespace, &identity.execution_uid, &identity.task, identity.item)
+    }
+
+    #[must_use]
+    pub fn commit_key(&self) -> String {
+        format!("{}/_commit", self.folder)
+    }
+
+    /// The folder of one process of one attempt: its results for [`pintail_protocol::Destination::Run`], log and report.
+    ///
+    /// # Errors
+    /// Class `Invalid` where `pod_uid` cannot be part of a key.
+    pub fn attempt_folder(&self, attempt: u32, pod_uid: &str) -> Result<String, StoreError> {
+        Ok(format!("{}/a{attempt}/{}", self.folder, part(pod_uid)?))
+    }
+}
+
+/// All that a run leaves behind but artifacts, to delete it.
+///
+/// # Errors
+/// Class `Invalid` where a name cannot be part of a key.
+pub fn run_folder(namespace: &str, execution_uid: &str) -> Result<String, StoreError> {
+    Ok(format!("{}/runs/{}", part(namespace)?, part(execution_uid)?))
+}
+
+/// Where a process of an attempt puts results for [`pintail_protocol::Destination::Artifact`].
+///
+/// # Errors
+/// Class `Invalid` where a name cannot be part of a key.
+pub fn artifact_folder(
+    namespace: &str,
+    dataset: &str,
+    artifact_id: &str,
+    attempt: u32,
+    pod_uid: &str,
+) -> Result<String, StoreError> {
+    let (namespace, dataset, artifact_id) = (part(namespace)?, part(dataset)?, part(artifact_id)?);
+    Ok(format!("{namespace}/artifacts/{dataset}/{artifact_id}/a{attempt}/{}", part(pod_uid)?))
+}
+
+/// A file in a folder, such as `result.parquet` or `log.txt` in an attempt's.
+///
+/// # Errors
+/// Class `Invalid` where `name` cannot be part of a key.
+pub fn file(folder: &str, name: &str) -> Result<String, StoreError> {
+    Ok(format!("{folder}/{}", part(name)?))
+}
+
+/// The Execution and its recorded state.
+///
+/// # Errors
+/// Class `Invalid` where a name cannot be part of a key.
+pub fn execution(namespace: &str, name: &str) -> Result<String, StoreError> {
+    Ok(format!("{}/{}.json", executions(namespace)?, part(name)?))
+}
+
+/// All Executions of a namespace, to list them.
+///
+/// # Errors
+/// Class `Invalid` where a name cannot be part of a key.
+pub fn executions(namespace: &str) -> Result<String, StoreError> {
+    Ok(format!("{}/executions", part(namespace)?))
+}
+
+/// What an Execution runs.
+///
+/// # Errors
+/// Class `Invalid` where a name cannot be part of a key.
+pub fn revision(namespace: &str, revision: &str) -> Result<String, StoreError> {
+    Ok(format!("{}/revisions/{}.json", part(namespace)?, part(revision)?))
+}
+
+/// The Artifact.
+///
+/// # Errors
+/// Class `Invalid` where a name cannot be part of a key.
+pub fn catalog(namespace: &str, dataset: &str, artifact_id: &str) -> Result<String, StoreError> {
+    Ok(format!("{}/{}/{}.json", catalog_folder(namespace)?, part(dataset)?, part(artifact_id)?))
+}
+
+/// All Artifacts of a namespace, to list them.
+///
+/// # Errors
+/// Class `Invalid` where a name cannot be part of a key.
+pub fn catalog_folder(namespace: &str) -> Result<String, StoreError> {
+    Ok(format!("{}/catalog", part(namespace)?))
+}
+
+/// All Artifacts of a dataset, to list them.
+///
+/// # Errors
+/// Class `Invalid` where a name cannot be part of a key.
+pub fn catalog_dataset(namespace: &str, dataset: &str) -> Result<String, StoreError> {
+    Ok(format!("{}/{}", catalog_folder(namespace)?, part(dataset)?))
+}
+
+/// The last part of a key without `.json`: the name of what a listing found.
+#[must_use]
+pub fn name(key: &str) -> &str {
+    let last = key.rsplit_once('/').map_or(key, |(_, last)| last);
+    last.strip_suffix(".json").unwrap_or(last)
+}
+
+fn part(text: &str) -> Result<&str, StoreError> {
+    let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-' | '=');
+    let valid =
+        text.len() <= PART_BYTES && text.starts_with(|c: char| c.is_ascii_alphanumeric()) && text.chars().all(allowed);
+    if valid {
+        return Ok(text);
+    }
+    let shown: String = text.chars().take(60).collect();
+    Err(StoreError::new(
+        StoreErrorClass::Invalid,
+        "use",
+        format!("{shown:?} in a key of the store"),
+        format!(
+            "a name there has 1 to {PART_BYTES} letters, digits or `.`, `_`, `-`, `=`, and starts with a letter or digit"
+        ),
+    ))
+}
+
+/// Refuses a key that did not come from this module, such as one in a report that someone changed.
+pub(crate) fn check_key(key: &str) -> Result<(), StoreError> {
+    for text in key.split('/') {
+        part(text.strip_prefix('_').unwrap_or(text))?;
+    }
+    Ok(())
+}
