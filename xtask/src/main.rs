@@ -1,1 +1,43 @@
-fn main() {}
+//! What the project writes and checks about itself: `cargo xtask generate [--check]` and `cargo xtask layers`.
+
+mod generate;
+mod kinds;
+mod layers;
+mod reference;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+/// Generators and checks of this repository.
+#[derive(Parser)]
+#[command(name = "cargo xtask")]
+enum Task {
+    /// Write crds/, schemas/ and docs/reference/ from the types, the command line and the lint rules.
+    Generate {
+        /// Write nothing; fail where a file is not what would be written.
+        #[arg(long)]
+        check: bool,
+    },
+    /// Compare what each crate depends on with what it may.
+    Layers,
+}
+
+/// What went wrong, one line each.
+pub type Problems = Vec<String>;
+
+fn main() -> ExitCode {
+    let result = match Task::parse() {
+        Task::Generate { check } => generate::run(check),
+        Task::Layers => layers::run(),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(problems) => {
+            for problem in problems {
+                eprintln!("{problem}");
+            }
+            ExitCode::FAILURE
+        }
+    }
+}
