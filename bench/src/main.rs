@@ -1,0 +1,32 @@
+//! What things cost, as ratios of medians in one run. Nothing is asserted. `make bench` runs all, `scripts/bench NAME…`
+//! those named.
+
+mod lint;
+mod measure;
+mod program;
+mod scheduler;
+
+use std::process::ExitCode;
+
+use measure::Failure;
+
+type Benchmark = fn() -> Result<(), Failure>;
+
+/// Names and benchmarks, cheap ones first.
+const ALL: &[(&str, Benchmark)] = &[("scheduler", scheduler::run), ("lint", lint::run)];
+
+fn main() -> ExitCode {
+    let wanted: Vec<String> = std::env::args().skip(1).collect();
+    if let Some(unknown) = wanted.iter().find(|name| ALL.iter().all(|(known, _)| known != name)) {
+        let known: Vec<&str> = ALL.iter().map(|(name, _)| *name).collect();
+        eprintln!("there is no benchmark {unknown:?}; there are {}", known.join(", "));
+        return ExitCode::from(2);
+    }
+    for (name, run) in ALL.iter().filter(|(name, _)| wanted.is_empty() || wanted.iter().any(|wanted| wanted == name)) {
+        if let Err(failure) = run() {
+            eprintln!("{name}: {failure}");
+            return ExitCode::FAILURE;
+        }
+    }
+    ExitCode::SUCCESS
+}
