@@ -90,7 +90,8 @@ impl RunState {
         Self::derive(graph, RecordedState::unstarted(graph.tasks.iter().map(|_| 1)))
     }
 
-    /// A run as it was recorded. The next pass asks again for everything that is under way.
+    /// A run as it was recorded. The next pass asks again for all that is starting, stopping or to be evaluated; of
+    /// what is running the driver looks first how it ended, since that pass also notices what took too long.
     ///
     /// # Errors
     /// Where `recorded` has not the shape of `graph`.

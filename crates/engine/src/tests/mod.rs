@@ -1,1 +1,6 @@
-
+mod properties;
+mod scale;
+mod script;
+mod stories;
+mod transitions;
+mod world;
