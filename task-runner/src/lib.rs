@@ -6,12 +6,22 @@
 
 pub mod failure;
 pub mod session;
+pub mod workspace;
 
+mod attach;
+mod contract;
 mod copy;
 mod export;
 mod files;
+mod limits;
 mod load;
 mod notify;
+mod parameter;
 mod query;
 mod relation;
 mod report;
+mod scan;
+mod sql;
+
+#[cfg(test)]
+mod tests;
