@@ -1,0 +1,370 @@
+"""Power cuts: `kill -9` of the run and of its runners at random moments, then `resume`. Results, databases and exported
+files are those of a run that nobody disturbed, and every task has exactly one committed result.
+
+`PINTAIL_KILL_SEED=<seed>` repeats the moments of an earlier session; what the machine does between them is its own.
+"""
+
+import collections
+import json
+import os
+import random
+import shutil
+import subprocess
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import duckdb
+import psutil
+import pytest
+from compare import assert_same_rows, plain, rows
+from servers import wait_for
+from workspace import ROOT, Workspace, outputs, readme_command, succeeded, task
+
+SEED = int(os.environ.get("PINTAIL_KILL_SEED") or 20261121)
+PARTS, KILLS_A_PART = 20, 5
+LOCAL = "local"
+
+
+@dataclass
+class Scenario:
+    """An example, run once or several times, and where its results are."""
+
+    example: str
+    workflows: tuple[str, ...]
+    # What happens before each run; as many runs as entries.
+    steps: tuple = (lambda folder: None,)
+    # Tables by the path of their database file below the example's folder.
+    databases: tuple[str, ...] = ()
+    files: tuple[str, ...] = ()
+
+
+def arrive(folder: Path):
+    for file in (folder / "data" / "later").glob("*.csv"):
+        shutil.copy(file, folder / "data" / "trips")
+
+
+SCENARIOS = [
+    Scenario(
+        "incremental-load",
+        ("incremental-load",),
+        steps=(lambda folder: None, arrive),
+        databases=("out/taxi.duckdb",),
+    ),
+    Scenario("retail-summary", ("recent-orders", "retail-summary")),
+    Scenario(
+        "join-and-export",
+        ("join-and-export",),
+        databases=("out/shop.duckdb",),
+        files=("out/detailed/orders.csv", "out/input/orders.csv"),
+    ),
+    Scenario("mask-personal-data", ("mask-personal-data",), databases=("out/warehouse.duckdb",)),
+    Scenario("monthly-report", ("monthly-report",)),
+]
+
+
+@dataclass
+class Observed:
+    """What a scenario left behind, without what must differ: uids and times."""
+
+    tables: dict[str, list[tuple]] = field(default_factory=dict)
+    values: dict[str, object] = field(default_factory=dict)
+    files: dict[str, bytes] = field(default_factory=dict)
+    databases: dict[str, list[tuple]] = field(default_factory=dict)
+    duration_s: float = 0
+
+
+# Set by the clock or by chance, in the examples' tables and in the loader's own.
+VARYING = {"loaded_at", "execution", "execution_uid", "started_at", "ended_at", "at", "report", "digest", "pod_uid", "recorded_at"}
+
+
+def database_tables(path: Path) -> dict[str, list[tuple]]:
+    with duckdb.connect(str(path), read_only=True) as database:
+        tables = database.execute("SELECT schema_name, table_name FROM duckdb_tables() ORDER BY ALL").fetchall()
+        found = {}
+        for schema, table in tables:
+            cursor = database.execute(f'SELECT * FROM "{schema}"."{table}"')
+            names = [column[0] for column in cursor.description]
+            kept = [index for index, name in enumerate(names) if name not in VARYING]
+            found[f"{schema}.{table}"] = [tuple(plain(row[index]) for index in kept) for row in cursor.fetchall()]
+        return found
+
+
+def observe(workspace: Workspace, scenario: Scenario, executions: list[dict]) -> Observed:
+    seen = Observed()
+    folder = workspace.path("examples", scenario.example)
+    for number, execution in enumerate(executions):
+        for name, output in outputs(execution).items():
+            label = f"{number}/{execution['spec']['workflowRef']['name']}/{name}"
+            if output["type"] == "table":
+                seen.tables[label] = rows(workspace.table(output))
+            elif output["type"] == "file":
+                seen.files[label] = workspace.bytes_at(output["uri"])
+            else:
+                seen.values[label] = output["value"]
+    for file in scenario.files:
+        seen.files[file] = (folder / file).read_bytes()
+    for path in scenario.databases:
+        for table, content in database_tables(folder / path).items():
+            seen.databases[f"{path}:{table}"] = content
+    return seen
+
+
+def assert_equal(actual: Observed, undisturbed: Observed):
+    assert actual.values == undisturbed.values
+    assert actual.files.keys() == undisturbed.files.keys()
+    for name, content in undisturbed.files.items():
+        # A page says when it was made; everything else is equal to the byte.
+        assert name.endswith("/summary") or actual.files[name] == content, f"{name} differs"
+    for kind in ("tables", "databases"):
+        left, right = getattr(actual, kind), getattr(undisturbed, kind)
+        assert left.keys() == right.keys()
+        for name in right:
+            assert_same_rows(left[name], right[name], ordered=False)
+
+
+def assert_one_commit_a_task(workspace: Workspace, execution: dict):
+    folder = workspace.store / "default" / "runs" / execution["metadata"]["uid"]
+    done = [entry["name"] for entry in execution["status"]["taskList"] if entry["state"] == "Succeeded"]
+    commits = list(folder.rglob("_commit"))
+    assert sorted(path.parent.name for path in commits) == sorted(done)
+    for path in commits:
+        record = json.loads(path.read_text())
+        assert (workspace.store / record["report"]).is_file()
+
+
+class Killer:
+    """Runs commands and kills them, or their runners, at moments of its choice."""
+
+    def __init__(self, workspace: Workspace, scenario: Scenario, draw: random.Random, wanted: int):
+        self.workspace, self.scenario, self.draw, self.left = workspace, scenario, draw, wanted
+        self.counts = collections.Counter()
+        self.processes: list[psutil.Process] = []
+
+    def command(self, command: list[str], duration_s: float) -> tuple[int, str]:
+        """Runs a command to its end or to its death, and gives exit code and what it said on stderr."""
+        process = self.workspace.start(command)
+        if self.left:
+            try:
+                process.wait(self.draw.uniform(0, duration_s))
+            except subprocess.TimeoutExpired:
+                self.kill(process)
+        _, err = process.communicate(timeout=60)
+        return process.returncode, err
+
+    def kill(self, process: subprocess.Popen):
+        try:
+            runners = psutil.Process(process.pid).children(recursive=True)
+            self.processes += runners
+        except psutil.NoSuchProcess:
+            return
+        if runners and self.draw.random() < 0.5:
+            victim, name = self.draw.choice(runners), "runner"
+        else:
+            victim, name = psutil.Process(process.pid), "run"
+        try:
+            victim.kill()
+        except psutil.NoSuchProcess:
+            return
+        self.left -= 1
+        self.counts[name] += 1
+
+    def runs(self) -> dict[str, list[dict]]:
+        """Every Execution on record, by workflow, oldest first."""
+        found: dict[str, list[dict]] = {}
+        for name in reversed(self.workspace.good("list", "-o", "name").out.split()):
+            execution = json.loads(self.workspace.good("get", name.rpartition("/")[2], "-o", "json").out)
+            found.setdefault(execution["spec"]["workflowRef"]["name"], []).append(execution)
+        return found
+
+    def step(self, number: int, duration_s: float) -> list[dict]:
+        """One run of the example, however often it takes, and its Executions in the scenario's order."""
+        command = readme_command(self.scenario.example, LOCAL)
+        done: dict[str, dict] = {}
+        for _ in range(60):
+            recorded = {
+                name: list_of[number] for name, list_of in self.runs().items() if len(list_of) > number
+            }
+            done = {name: execution for name, execution in recorded.items() if succeeded(execution)}
+            if len(done) == len(self.scenario.workflows):
+                return [done[name] for name in self.scenario.workflows]
+            interrupted = [execution for name, execution in recorded.items() if name not in done]
+            if interrupted:
+                self.resume(interrupted[0], duration_s)
+                continue
+            # Killed before the run was on record, or between two workflows: there is nothing to resume.
+            missing = next(name for name in self.scenario.workflows if name not in done)
+            restricted = ["--workflow", missing] if done else []
+            self.command([*command, *restricted], duration_s)
+        raise AssertionError(f"{self.scenario.example} does not come to an end; done: {list(done)}")
+
+    def resume(self, execution: dict, duration_s: float):
+        name = execution["metadata"]["name"]
+        code, said = self.command(["bin/pintail", "resume", name, "-o", "json"], duration_s)
+        assert code in (0, -9), said
+        again = json.loads(self.workspace.good("get", name, "-o", "json").out)
+        assert again["metadata"]["uid"] == execution["metadata"]["uid"]
+
+    def settle(self):
+        """Runners end with the run that started them; until they have, files may still move."""
+        wait_for(lambda: not any(alive(process) for process in self.processes), 20, "orphaned runners to end")
+
+
+def alive(process: psutil.Process) -> bool:
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def play(killer: Killer, durations_s: list[float]) -> tuple[list[dict], list[float]]:
+    """Every step of the scenario; the Executions, and how long each step took."""
+    folder = killer.workspace.copy_example(killer.scenario.example)
+    executions, took_s = [], []
+    for number, prepare in enumerate(killer.scenario.steps):
+        prepare(folder)
+        start = time.monotonic()
+        executions += killer.step(number, durations_s[number] if durations_s else 0)
+        took_s.append(time.monotonic() - start)
+    killer.settle()
+    return executions, took_s
+
+
+@pytest.fixture(scope="session")
+def undisturbed_runs():
+    return {}
+
+
+def undisturbed(cache: dict, scenario: Scenario, make_workspace) -> tuple[Observed, list[float]]:
+    if scenario.example not in cache:
+        killer = Killer(make_workspace(f"undisturbed-{scenario.example}"), scenario, random.Random(0), 0)
+        executions, took_s = play(killer, [])
+        cache[scenario.example] = observe(killer.workspace, scenario, executions), took_s
+    return cache[scenario.example]
+
+
+@pytest.mark.parametrize("part", range(PARTS))
+def test_a_killed_run_resumes_to_the_same_end(part, make_workspace, mailbox, undisturbed_runs, record_property):
+    draw = random.Random(SEED * 1000 + part)
+    counts, kills, number = collections.Counter(), 0, 0
+    while kills < KILLS_A_PART:
+        scenario = SCENARIOS[(part + number) % len(SCENARIOS)]
+        expected, durations_s = undisturbed(undisturbed_runs, scenario, make_workspace)
+        mailbox.mails.clear()
+        workspace = make_workspace(f"killed-{number}-{scenario.example}")
+        killer = Killer(workspace, scenario, draw, min(KILLS_A_PART - kills, draw.choice([1, 1, 2, 3])))
+        executions, _ = play(killer, durations_s)
+
+        assert_equal(observe(workspace, scenario, executions), expected)
+        for execution in executions:
+            assert_one_commit_a_task(workspace, execution)
+        if scenario.example == "monthly-report":
+            # At least once, and every repeat can be told by its id.
+            assert len({mail.message["Message-ID"] for mail in mailbox.mails}) == 1
+            assert len({mail.subject for mail in mailbox.mails}) == 1
+        counts += killer.counts
+        kills += sum(killer.counts.values())
+        number += 1
+        assert number < 40, "the runs end before they are killed"
+        shutil.rmtree(workspace.folder)
+    record_property("kill -9", f"seed {SEED}, part {part}: {dict(counts)} over {number} scenarios")
+
+
+# --- two runners, one order
+
+SHIM = """#!/bin/sh
+# Keeps a copy of the work order, then is the runner.
+previous=
+for argument; do
+  if [ "$previous" = --order ]; then cp "$argument" "{orders}/$$.json"; fi
+  previous=$argument
+done
+exec "{runner}" "$@"
+"""
+
+
+def work_orders(workspace: Workspace, example: str) -> dict[str, dict]:
+    """The work orders of the example's tasks, taken from a run of it."""
+    programs, orders = workspace.path("shim", "bin"), workspace.path("orders")
+    programs.mkdir(parents=True)
+    orders.mkdir()
+    shutil.copy(ROOT / "bin" / "pintail", programs)
+    workspace.path("shim", "lib").symlink_to(ROOT / "lib")
+    runner = programs / "pintail-runner"
+    runner.write_text(SHIM.format(orders=orders, runner=ROOT / "bin" / "pintail-runner"))
+    runner.chmod(0o755)
+    folder = workspace.copy_example(example)
+    finished = workspace.command([str(programs / "pintail"), "run", str(folder), str(folder / LOCAL)])
+    assert finished.code == 0, finished
+    found = [json.loads(path.read_text()) for path in orders.glob("*.json")]
+    return {order["identity"]["task"]: order for order in found}
+
+
+def race(workspace: Workspace, order: dict, number: int) -> list[tuple[int, str]]:
+    """Two runners with that order at once, as attempts of a run that nobody has done anything for yet."""
+    order = json.loads(json.dumps(order))
+    order["identity"]["execution_uid"] = f"race-{number}"
+    path = workspace.write(f"race-{number}.json", json.dumps(order))
+    runners = [
+        workspace.start(
+            [
+                "bin/pintail-runner", "run", "--pod-uid", f"pod-{number}-{which}", "--parent-pid", str(os.getpid()),
+                "--order", str(path), "--termination-message", str(workspace.path(f"said-{number}-{which}.json")),
+            ]
+        )
+        for which in range(2)
+    ]  # fmt: skip
+    ended = [(runner, runner.communicate(timeout=60)[1]) for runner in runners]
+    return sorted((runner.returncode, err) for runner, err in ended)
+
+
+def test_of_two_runners_with_one_order_one_wins_and_the_other_is_superseded(workspace):
+    order = work_orders(workspace, "hello")["trip_time"]
+    for number in range(8):
+        winner, other = race(workspace, order, number)
+        assert winner[0] == 0, winner
+        assert other[0] == 3, other
+        (commit,) = workspace.store.glob(f"default/runs/race-{number}/**/_commit")
+        assert json.loads(commit.read_text())["pod_uid"].startswith(f"pod-{number}-")
+
+
+def test_two_runners_with_one_order_load_its_rows_once(workspace):
+    order = work_orders(workspace, "mask-personal-data")["masked_orders"]
+    database = workspace.path("examples", "mask-personal-data", "out", "warehouse.duckdb")
+    database.unlink()
+    # The secret comes by the environment, which a shim cannot hand on.
+    order["connections"] = [c for c in order["connections"] if "Secrets" not in c["target"]]
+    order["work"]["DuckDb"]["queries"][0]["sql"] = "SELECT order_id, total FROM orders"
+    order["work"]["DuckDb"]["load"]["mode"] = "Append"
+    order["work"]["DuckDb"]["load"]["key"] = []
+    winner, other = race(workspace, order, 0)
+    assert winner[0] == 0, winner
+    # The one that finds the file locked says so; the one that comes after the commit is superseded.
+    assert other[0] in (3, 7), other
+    with duckdb.connect(str(database), read_only=True) as connection:
+        assert connection.execute("SELECT count(*) FROM orders").fetchall() == [(1500,)]
+        assert connection.execute("SELECT count(*) FROM _pintail_loads").fetchall() == [(1,)]
+
+
+def test_a_run_whose_runner_was_killed_goes_on_by_itself(workspace):
+    """A lost process is nobody's fault and costs none of the task's retries."""
+    workspace.write(
+        "slow/workflow.yaml",
+        """
+apiVersion: pintail.dev/v1alpha1
+kind: Workflow
+metadata:
+  name: slow
+spec:
+  tasks:
+    - name: counted
+      duckdb:
+        query: SELECT count(*) AS n FROM range(30000) a, range(30000) b WHERE (a.range * b.range) % 7 = 3
+""",
+    )
+    process = workspace.start(["bin/pintail", "run", "slow", "-o", "json"])
+    runner = wait_for(lambda: psutil.Process(process.pid).children(), 30, "the runner")[0]
+    runner.kill()
+    out, err = process.communicate(timeout=100)
+    assert process.returncode == 0, err
+    assert task(json.loads(out), "counted")["attempt"] == 2
