@@ -45,8 +45,8 @@ def main() -> None:
     for name in names:
         if not (EXAMPLES / name / "generate.py").is_file():
             sys.exit(f"there is no example {name!r} in {EXAMPLES}")
-        made = make(EXAMPLES / name)
-        print(f"{name}: {'made' if made else 'up to date'}", file=sys.stderr)
+        if make(EXAMPLES / name):
+            print(f"made the data of examples/{name}", file=sys.stderr)
 
 
 if __name__ == "__main__":
