@@ -8,7 +8,6 @@ import email
 import email.policy
 import logging
 import signal
-import sys
 from pathlib import Path
 
 import boto3
@@ -48,6 +47,8 @@ def fill(endpoint: str) -> None:
 
 
 def main() -> None:
+    # Blocked in all threads, so that none but sigwait takes them.
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
     mailbox = Controller(Mailbox(), hostname="127.0.0.1", port=2525)
     mailbox.start()
@@ -58,7 +59,6 @@ def main() -> None:
     signal.sigwait({signal.SIGINT, signal.SIGTERM})
     mailbox.stop()
     bucket.stop()
-    sys.exit(0)
 
 
 if __name__ == "__main__":
