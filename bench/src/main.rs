@@ -1,9 +1,12 @@
 //! What things cost, as ratios of medians in one run. Nothing is asserted. `make bench` runs all, `scripts/bench NAME…`
 //! those named.
 
+mod engine;
 mod lint;
 mod measure;
+mod order;
 mod program;
+mod retail;
 mod scheduler;
 
 use std::process::ExitCode;
@@ -13,7 +16,13 @@ use measure::Failure;
 type Benchmark = fn() -> Result<(), Failure>;
 
 /// Names and benchmarks, cheap ones first.
-const ALL: &[(&str, Benchmark)] = &[("scheduler", scheduler::run), ("lint", lint::run)];
+const ALL: &[(&str, Benchmark)] = &[
+    ("scheduler", scheduler::run),
+    ("lint", lint::run),
+    ("start", engine::start),
+    ("retail", retail::run),
+    ("copy", engine::copy),
+];
 
 fn main() -> ExitCode {
     let wanted: Vec<String> = std::env::args().skip(1).collect();

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::measure::Failure;
@@ -18,7 +19,7 @@ pub fn bin(name: &str) -> PathBuf {
 }
 
 /// The Python of `make setup`, which has the package duckdb of the same version as the runner.
-pub fn python() -> Result<PathBuf, Failure> {
+fn python() -> Result<PathBuf, Failure> {
     let cache = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
     let home = std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cache"));
     let cache = cache.or(home).ok_or("neither HOME nor XDG_CACHE_HOME is set")?;
@@ -32,9 +33,23 @@ pub fn scratch() -> Result<TempDir, Failure> {
     TempDir::new_in(&target).map_err(|error| format!("{}: {error}", target.display()))
 }
 
+/// Runs a fresh Python with the work that `rivals/statements.py` describes.
+pub fn run_in_python(folder: &Path, work: &Value) -> Result<(), Failure> {
+    let input = folder.join("statements.json");
+    let explain = |error: std::io::Error| format!("{}: {error}", input.display());
+    std::fs::write(&input, work.to_string()).map_err(explain)?;
+    let mut command = Command::new(python()?);
+    command.arg(root().join("bench/rivals/statements.py")).stdin(std::fs::File::open(&input).map_err(explain)?);
+    succeed(&mut command)
+}
+
 /// Runs a program to its end; what it prints is kept for the failure.
 pub fn succeed(command: &mut Command) -> Result<(), Failure> {
-    let output = command.stdin(Stdio::null()).output().map_err(|error| format!("{command:?}: {error}"))?;
+    let output = command
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .output()
+        .map_err(|error| format!("{command:?}: {error}"))?;
     if output.status.success() {
         return Ok(());
     }
