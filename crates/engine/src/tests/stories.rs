@@ -6,7 +6,7 @@ macro_rules! stories {
     ($($name:ident: $script:expr;)*) => {
         $(#[test]
         fn $name() {
-            insta::assert_snapshot!(play($script));
+            insta::with_settings!({ omit_expression => true }, { insta::assert_snapshot!(play($script)) });
         })*
     };
 }
@@ -24,7 +24,8 @@ stories! {
         3 left started; right started
         4 right ended well
         5 left ended well
-        6 bottom started; bottom ended well";
+        6 bottom started; bottom ended well
+        7 cancel";
 
     a_false_condition_skips_those_that_need_the_result: "
         a: when
@@ -174,6 +175,8 @@ stories! {
         waiting: needs running
         no_place
         cleanup: after running, always
+        notice_running: after running, onfailure
+        notice_waiting: after waiting, onfailure
         alarm: onfailure
         ---
         0
@@ -182,18 +185,19 @@ stories! {
         3 a ended permanent
         4 running ended transient
         5 no_place ended well; cleanup ended permanent
-        6 alarm ended well";
+        6 alarm ended well; notice_running ended well; notice_waiting ended well";
 
     a_cancelled_run_starts_nothing_more: "
         a
         b
-        waiting: needs a
+        asked: when
+        waiting: needs a, when
         cleanup: always
         ---
         0
         1 a started; b started
         2 cancel
-        3 cancel
+        3 cancel; asked when true
         4 a ended well
         5 b ended infrastructure
         6 cancel";
@@ -248,6 +252,25 @@ stories! {
         0
         1 holder ended well
         2 both ended well";
+
+    a_writer_does_not_pass_an_earlier_reader_that_waits_for_something_else: "
+        holder: lock x
+        reader: lock x, share file
+        writer: lock file
+        ---
+        0
+        1 holder ended well
+        2 reader ended well";
+
+    a_reader_goes_on_though_one_before_it_waits_for_something_else: "
+        writer: lock file
+        holder: lock x
+        earlier: share file, lock x
+        later: share file
+        ---
+        0
+        1 writer ended well
+        2 later ended well; holder ended well";
 
     a_retry_gives_its_lock_and_its_place_away: "
         max 1
