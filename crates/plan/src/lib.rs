@@ -6,7 +6,18 @@
 //!                         Plan <─ compile: names, references, types, expressions, cycles ─────┘
 //! ```
 
+mod compile;
+mod data_type;
 pub mod expression;
+mod input;
+pub mod manifest;
 mod model;
+mod problem;
+mod quantity;
+mod rule;
 
+pub use compile::compile;
+pub use input::{bind_inputs, parse_input_text};
 pub use model::*;
+pub use problem::{FieldPath, Located, Problem, Segment};
+pub use rule::Rule;

@@ -1,0 +1,226 @@
+//! Which connection may be used for what.
+
+use std::sync::Arc;
+
+use pintail_api as api;
+
+use super::task::Draft;
+use super::{Compiler, names, quoted};
+use crate::Rule;
+use crate::problem::{FieldPath, Problem, nearest};
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum ConnectionKind {
+    Folder,
+    S3,
+    Http,
+    DuckDb,
+    Postgres,
+    Smtp,
+    Webhook,
+    Secrets,
+    /// Without exactly one kind, which the structure's rules report.
+    Unclear,
+}
+
+impl ConnectionKind {
+    fn of(connection: &api::Connection) -> Self {
+        let spec = &connection.spec;
+        let kinds = [
+            (spec.folder.is_some(), Self::Folder),
+            (spec.s3.is_some(), Self::S3),
+            (spec.http.is_some(), Self::Http),
+            (spec.duckdb.is_some(), Self::DuckDb),
+            (spec.postgres.is_some(), Self::Postgres),
+            (spec.smtp.is_some(), Self::Smtp),
+            (spec.webhook.is_some(), Self::Webhook),
+            (spec.secrets.is_some(), Self::Secrets),
+        ];
+        let mut given = kinds.into_iter().filter(|(is_there, _)| *is_there).map(|(_, kind)| kind);
+        match (given.next(), given.next()) {
+            (Some(kind), None) => kind,
+            _ => Self::Unclear,
+        }
+    }
+
+    fn describe(self) -> &'static str {
+        match self {
+            Self::Folder => "a folder",
+            Self::S3 => "a bucket",
+            Self::Http => "a web address",
+            Self::DuckDb => "a DuckDB file",
+            Self::Postgres => "a PostgreSQL database",
+            Self::Smtp => "a mail server",
+            Self::Webhook => "a webhook",
+            Self::Secrets => "a set of secrets",
+            Self::Unclear => "of no clear kind",
+        }
+    }
+
+    fn has_files(self) -> bool {
+        matches!(self, Self::Folder | Self::S3 | Self::Http)
+    }
+}
+
+impl<'a> Compiler<'a> {
+    /// The kind of a connection; reports a name that nothing has.
+    pub(super) fn connection(&mut self, name: &str, path: &FieldPath) -> Option<ConnectionKind> {
+        if let Some(connection) = self.surroundings.connections.get(name) {
+            return Some(ConnectionKind::of(connection));
+        }
+        let known = self.surroundings.connections.keys().map(String::as_str);
+        let sql_name = name.replace('-', "_");
+        let suggestion = if sql_name != name && self.surroundings.connections.contains_key(&sql_name) {
+            Some(format!("`{sql_name}`, its name in SQL"))
+        } else {
+            nearest(name, known).map(quoted)
+        };
+        let name = crate::problem::excerpt(name);
+        let message = format!("there is no connection `{name}` among the manifests that were given");
+        self.report(Problem::new(Rule::UnknownConnection, path.clone(), message).suggest(suggestion));
+        None
+    }
+
+    pub(super) fn check_connections(&mut self, draft: &mut Draft<'a>) {
+        let task = draft.task;
+        for (list, names, writes) in [("reads", &task.reads, false), ("writes", &task.writes, true)] {
+            let path = draft.path.field(list);
+            if task.duckdb.is_none() && !names.is_empty() {
+                let message = format!("`{list}` attaches databases for SQL, and this is no task of kind `duckdb`");
+                self.problem(Rule::NothingUsesIt, &path, message);
+                continue;
+            }
+            for (position, name) in names.iter().enumerate() {
+                let path = path.index(position);
+                if names[..position].contains(name) {
+                    self.problem(Rule::DuplicateName, &path, format!("`{name}` stands in `{list}` twice"));
+                }
+                self.problems.extend(names::check(name, "connection", &path).filter(|_| {
+                    // An unknown one is reported as such.
+                    self.surroundings.connections.contains_key(name)
+                }));
+                let Some(kind) = self.connection(name, &path) else { continue };
+                self.check_attached(name, kind, writes, &path);
+                draft.touch(name, writes);
+            }
+        }
+        self.check_same_file(draft);
+    }
+
+    fn check_attached(&mut self, name: &str, kind: ConnectionKind, writes: bool, path: &FieldPath) {
+        let fits = match kind {
+            ConnectionKind::DuckDb | ConnectionKind::Postgres | ConnectionKind::Unclear => true,
+            ConnectionKind::Secrets => !writes,
+            _ => false,
+        };
+        if fits {
+            return;
+        }
+        let (list, takes) = if writes { ("writes", "databases") } else { ("reads", "databases and secrets") };
+        let message = format!("`{name}` is {}, and `{list}` takes {takes}", kind.describe());
+        let meant = match kind {
+            _ if kind.has_files() && !writes => Some(format!(
+                "an input: `{{ name: files, type: table, default: {{ connection: {name}, path: \"*.csv\" }} }}`, then `uses: [files]`"
+            )),
+            _ if kind.has_files() => {
+                Some(format!("a task `export: {{ table: …, to: {{ connection: {name}, path: … }} }}`"))
+            }
+            ConnectionKind::Smtp | ConnectionKind::Webhook => {
+                Some(format!("a task `notify: {{ connection: {name}, … }}`"))
+            }
+            ConnectionKind::Secrets => Some(format!("`reads: [{name}]`")),
+            _ => None,
+        };
+        self.report(Problem::new(Rule::UnfitConnection, path.clone(), message).suggest(meant));
+    }
+
+    /// DuckDB attaches one file once.
+    fn check_same_file(&mut self, draft: &Draft<'a>) {
+        let task = draft.task;
+        let mut seen: Vec<(String, &str)> = Vec::new();
+        let reads = task.reads.iter().enumerate().map(|(at, name)| ("reads", at, name));
+        for (list, position, name) in reads.chain(task.writes.iter().enumerate().map(|(at, name)| ("writes", at, name)))
+        {
+            let Some(resource) = self.duckdb_resource(name) else { continue };
+            match seen.iter().find(|(other, _)| *other == resource) {
+                Some((_, other)) if other != name => {
+                    let message =
+                        format!("`{name}` and `{other}` are the same file, which one task can attach once only");
+                    self.problem(Rule::UnfitConnection, &draft.path.field(list).index(position), message);
+                }
+                Some(_) => {}
+                None => seen.push((resource, name)),
+            }
+        }
+    }
+
+    /// Checks a connection that files come from or go to.
+    pub(super) fn file_connection(&mut self, name: &str, path: &FieldPath, writes: bool) {
+        let Some(kind) = self.connection(name, path) else { return };
+        let fits = match kind {
+            ConnectionKind::Folder | ConnectionKind::S3 | ConnectionKind::Unclear => true,
+            ConnectionKind::Http => !writes,
+            _ => false,
+        };
+        if !fits {
+            let takes = if writes {
+                "files go to a folder or a bucket"
+            } else {
+                "files come from a folder, a bucket or a web address"
+            };
+            let message = format!("`{name}` is {}, and {takes}", kind.describe());
+            self.problem(Rule::UnfitConnection, path, message);
+        }
+    }
+
+    /// What stands for the file of a DuckDB connection in locks.
+    pub(super) fn duckdb_resource(&self, name: &str) -> Option<String> {
+        let connection: &Arc<api::Connection> = self.surroundings.connections.get(name)?;
+        let duckdb = connection.spec.duckdb.as_ref()?;
+        Some(format!("duckdb:{}", normalize(&duckdb.path)))
+    }
+
+    /// A path below a connection's root, as far as it is written out.
+    pub(super) fn check_file_path(&mut self, text: &str, path: &FieldPath) {
+        let literal = text.split("$(").next().unwrap_or(text);
+        if literal.starts_with('/') {
+            let message = "the path counts from the connection's root and begins with no `/`";
+            let meant = format!("`{}`", crate::problem::excerpt(text.trim_start_matches('/')));
+            self.report(Problem::new(Rule::InvalidPath, path.clone(), message).suggest(Some(meant)));
+        } else if literal.split('/').any(|part| part == "..") {
+            self.problem(Rule::InvalidPath, path, "the path leads out of the connection by `..`");
+        } else if literal.contains("://") {
+            let message = "the path counts from the connection's root and is no URL";
+            self.problem(Rule::InvalidPath, path, message);
+        }
+    }
+}
+
+/// One spelling for paths that differ in `.`, `..` and doubled slashes only.
+fn normalize(path: &str) -> String {
+    let mut parts: Vec<&str> = Vec::new();
+    for part in path.split('/') {
+        match part {
+            "" | "." => {}
+            ".." if parts.last().is_some_and(|last| *last != "..") => {
+                parts.pop();
+            }
+            ".." if path.starts_with('/') => {}
+            part => parts.push(part),
+        }
+    }
+    let root = if path.starts_with('/') { "/" } else { "" };
+    format!("{root}{}", parts.join("/"))
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn paths_to_one_file_have_one_spelling() {
+        for (given, normal) in
+            [("/a/./b//../c.db", "/a/c.db"), ("../x", "../x"), ("a/../../x", "../x"), ("/../x", "/x")]
+        {
+            assert_eq!(super::normalize(given), normal);
+        }
+    }
+}
