@@ -3,6 +3,8 @@
 mod lock_down;
 mod parameters;
 mod relations;
+mod runs;
+pub(crate) mod servers;
 
 use std::path::Path;
 
