@@ -7,10 +7,13 @@
 //!
 //! Types and their schemas only. Whether a manifest makes sense is decided by `pintail-plan`.
 
+#![allow(clippy::duplicated_attributes, reason = "kube's `printcolumn` stands once a column")]
+
 mod artifact;
 mod common;
 mod condition;
 mod connection;
+mod definition;
 mod execution;
 mod workflow;
 
@@ -18,6 +21,7 @@ pub use artifact::*;
 pub use common::*;
 pub use condition::*;
 pub use connection::*;
+pub use definition::definitions;
 pub use execution::*;
 pub use workflow::*;
 

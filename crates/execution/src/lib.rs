@@ -1,1 +1,26 @@
+//! What the operator and `pintail run` share between the engine and the world: from a decision to a work order, from a
+//! report to facts, from the state to a status. Pure: whoever drives a [`Run`] does the reading and the writing.
+//!
+//! ```text
+//! Seen ──> Run::step ──> Command (Start with its whole WorkOrder, Stop, Finish)
+//!              │
+//!              ├── Run::record   what must be stored before a command is carried out
+//!              └── Run::status   what people see
+//! ```
 
+mod artifact;
+mod connection;
+mod input;
+mod name;
+mod order;
+mod record;
+mod run;
+mod scope;
+mod status;
+
+pub use artifact::newest_artifact;
+pub use connection::{ConnectionError, connection_target};
+pub use input::{BoundInput, BoundSource, bound_from_resolved, resolved_from_bound};
+pub use name::{artifact_name, execution_name, message_id, sql_name};
+pub use record::{RecordError, RunRecord, TaskRecord};
+pub use run::{Command, CommittedReport, Connections, Reusable, Run, RunContext, Seen};
