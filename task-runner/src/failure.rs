@@ -79,11 +79,35 @@ impl TaskFailure {
         self
     }
 
+    /// Counts the lines of a person's query, where DuckDB counted those of our statement, `lines` before it. Where the
+    /// query stands in yet another one (`hidden`), the place is left out.
+    #[must_use]
+    pub(crate) fn in_wrapped_query(self, lines: usize, hidden: bool) -> Self {
+        let Some((before, after)) = self.message.split_once("\n\nLINE ") else { return self };
+        let line = after.split_once(':').and_then(|(number, rest)| Some((number.parse::<usize>().ok()?, rest)));
+        match line {
+            Some((number, rest)) if number > lines && !hidden => {
+                let shorter = number.to_string().len() - (number - lines).to_string().len();
+                // The caret stands below the text, which starts after the number.
+                let rest = rest.replacen(&format!("\n{}", " ".repeat(shorter)), "\n", 1);
+                Self { message: format!("{before}\n\nLINE {}:{rest}", number - lines), ..self }
+            }
+            _ => self.without_position(),
+        }
+    }
+
     /// The same failure with the object it happened on before its message.
     #[must_use]
     pub fn on(mut self, object: &str) -> Self {
         self.message = format!("{object}: {}", self.message);
         self
+    }
+}
+
+impl From<pintail_storage::StoreError> for TaskFailure {
+    fn from(error: pintail_storage::StoreError) -> Self {
+        let class = error.class();
+        Self { class: class.failure_class(), reason: class.reason(), message: error.to_string() }
     }
 }
 
@@ -158,7 +182,7 @@ fn input_output(detail: &str, attempt: &str) -> TaskFailure {
             format!("{message}: check the connection's credentials and their rights"),
         )
     } else if has("HTTP 404") || has("(Not Found)") {
-        TaskFailure::permanent("NoFiles", message)
+        TaskFailure::permanent("NotFound", message)
     } else if has("not a valid DuckDB database") {
         TaskFailure::permanent("NotADatabase", message)
     } else if has("version number") {
@@ -166,7 +190,7 @@ fn input_output(detail: &str, attempt: &str) -> TaskFailure {
     } else if has("Permission denied") || has("Read-only file system") {
         TaskFailure::permanent("AccessDenied", message)
     } else if has("No such file") || has("does not exist") || has("No files found") {
-        TaskFailure::permanent("NoFiles", message)
+        TaskFailure::permanent("NotFound", message)
     } else if has("Corrupt database file") {
         TaskFailure::permanent("NotADatabase", message)
     } else if ["connect", "HTTP", "http", "timed out", "Timeout", "resolve"].iter().any(|part| has(part)) {

@@ -5,6 +5,10 @@
 //! ```
 
 pub mod failure;
+pub mod interrupt;
+pub mod log;
+pub mod process;
+pub mod run;
 pub mod session;
 pub mod workspace;
 
@@ -13,15 +17,20 @@ mod contract;
 mod copy;
 mod export;
 mod files;
+mod inputs;
 mod limits;
 mod load;
 mod notify;
 mod parameter;
+mod preview;
 mod query;
 mod relation;
 mod report;
 mod scan;
 mod sql;
+
+pub use preview::{explore, preview};
+pub use run::engine_version;
 
 #[cfg(test)]
 mod tests;

@@ -16,7 +16,7 @@ use crate::workspace::SourceFile;
 /// Creates the view (for rows, the table) of a relation, after its contract has been checked.
 ///
 /// # Errors
-/// `NoFiles`, `EmptyFile`, `UnknownFormat`, `ContractViolated`, or DuckDB's error by its class.
+/// `NotFound`, `EmptyFile`, `UnknownFormat`, `ContractViolated`, or DuckDB's error by its class.
 pub(crate) fn create(session: &Session, relation: &Relation) -> Result<(), TaskFailure> {
     let contract = relation.contract.as_ref().map(|it| contract::canonical(session, it)).transpose()?;
     let contract = contract.as_ref();
@@ -75,7 +75,7 @@ fn files(
 ) -> Result<String, TaskFailure> {
     let files = session.workspace().found.get(relation).map(Vec::as_slice).unwrap_or_default();
     let Some(first) = files.first() else {
-        return Err(TaskFailure::permanent("NoFiles", format!("no file matches {pattern}")));
+        return Err(TaskFailure::permanent("NotFound", format!("no file matches {pattern}")));
     };
     let format = format.or_else(|| format_of(&first.identity.path)).ok_or_else(|| {
         TaskFailure::permanent(

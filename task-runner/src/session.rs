@@ -1,10 +1,10 @@
 //! A DuckDB session for one work order: extensions, secrets, attached databases, views, then the lock-down.
 
 use std::cell::Cell;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use pintail_protocol::{ConnectionTarget, Parameter, ResultColumn, WorkOrder};
+use pintail_protocol::{ConnectionTarget, Parameter, Resources, ResultColumn, WorkOrder};
 use serde_json::Value;
 
 use crate::failure::TaskFailure;
@@ -36,9 +36,8 @@ impl Session {
     /// A connection that cannot be reached, a missing secret or extension, a file that breaks its contract, a locked
     /// database file.
     pub fn open(order: &WorkOrder, workspace: Workspace, environment: &Environment) -> Result<Self, TaskFailure> {
-        let connection = open_engine(order, &workspace)?;
-        let parameters = all_parameters(order, environment)?;
-        let session = Self { connection, parameters, workspace, prepared: Cell::new(0) };
+        let mut session = Self::start(&order.resources, workspace)?;
+        session.parameters = all_parameters(order, environment)?;
         session.check_parameters()?;
         attach::open_connections(&session, order, environment)?;
         for relation in &order.relations {
@@ -47,6 +46,29 @@ impl Session {
         }
         session.lock()?;
         Ok(session)
+    }
+
+    /// A session with one table over Parquet files of this machine.
+    ///
+    /// # Errors
+    /// A file that cannot be read.
+    pub(crate) fn over_files(table: &str, files: &[PathBuf], scratch: &Path) -> Result<Self, TaskFailure> {
+        let mut workspace = Workspace::new(scratch);
+        workspace.staged = files.iter().map(|path| (path.to_string_lossy().into_owned(), path.clone())).collect();
+        let session = Self::start(&Resources::default(), workspace)?;
+        let paths: Vec<_> =
+            files.iter().map(|path| relation::glob_literal(&path.to_string_lossy()).into_owned()).collect();
+        let paths = sql::text_list(paths.iter().map(String::as_str));
+        let view =
+            format!("CREATE VIEW {} AS FROM read_parquet({paths}, union_by_name = true)", sql::identifier(table));
+        session.batch(&view, "read the files")?;
+        session.lock()?;
+        Ok(session)
+    }
+
+    fn start(resources: &Resources, workspace: Workspace) -> Result<Self, TaskFailure> {
+        let connection = open_engine(resources, &workspace)?;
+        Ok(Self { connection, parameters: Vec::new(), workspace, prepared: Cell::new(0) })
     }
 
     /// The raw connection, for statements without parameters.
@@ -80,19 +102,42 @@ impl Session {
         self.connection.execute_batch(sql).map_err(|error| TaskFailure::from_duckdb(&error, attempt))
     }
 
-    /// Runs one statement of ours that may embed a user's query, with the parameters that it names bound by their types
+    /// Runs one statement that may embed a user's query, with the parameters that it names bound by their types
     /// (`extra` before the order's). Gives the number of rows that were changed or copied.
     ///
-    /// A statement that names parameters must be one that DuckDB prepares: a query, COPY, INSERT, UPDATE or DELETE, not
-    /// CREATE TABLE AS or MERGE. For those, put the query's rows into a table by [`Session::stage`] first.
+    /// Parameters can stand in a query, COPY, INSERT, UPDATE, DELETE and CREATE TABLE AS.
     ///
     /// # Errors
-    /// DuckDB's error by its class; `UnknownParameter` for a `$name` that nothing binds.
+    /// DuckDB's error by its class; `UnknownParameter` for a `$name` that nothing binds; `ParameterNotAllowed` in any
+    /// other statement.
     pub fn execute(&self, sql: &str, extra: &[Parameter]) -> Result<u64, TaskFailure> {
         let attempt = "run the statement";
-        self.bind(sql, extra, attempt, |bound, fail| {
-            self.connection.execute(bound, []).map(|rows| rows as u64).map_err(fail)
-        })
+        if let Some(parts) = sql::table_from_query(sql).filter(|_| sql::may_name_parameters(sql)) {
+            let columns = self.column_definitions(parts.query, extra)?;
+            self.batch(&format!("{} ({columns})", parts.head), attempt)?;
+            return self.execute(&format!("INSERT INTO {}\n{}", parts.name, parts.query), extra);
+        }
+        self.bind(sql, extra, attempt, |bound, fail| self.count(bound).map_err(fail))
+    }
+
+    /// Runs a statement and gives the rows that were changed, or the number that it returns instead: EXECUTE does that.
+    fn count(&self, sql: &str) -> duckdb::Result<u64> {
+        let mut statement = self.connection.prepare(sql)?;
+        let changed = statement.execute([])?;
+        if changed > 0 {
+            return Ok(changed as u64);
+        }
+        let mut rows = statement.raw_query();
+        Ok(rows.next()?.and_then(|row| row.get::<_, u64>(0).ok()).unwrap_or(0))
+    }
+
+    /// Parses and binds a user's query as it was written, so that an error shows its place.
+    ///
+    /// # Errors
+    /// `ParserError`, `BinderError`, `CatalogError`, with DuckDB's text.
+    pub fn check(&self, query: &str) -> Result<(), TaskFailure> {
+        let prepared = self.connection.prepare(query);
+        prepared.map(drop).map_err(|error| TaskFailure::from_duckdb(&error, "bind the query"))
     }
 
     /// Names and types of a query's columns, without running it.
@@ -115,19 +160,24 @@ impl Session {
     /// # Errors
     /// As of [`Session::execute`].
     pub fn stage(&self, table: &str, query: &str, extra: &[Parameter]) -> Result<u64, TaskFailure> {
-        let columns = self.describe(query, extra)?;
-        let definitions: Vec<_> =
-            columns.iter().map(|c| format!("{} {}", sql::identifier(&c.name), c.data_type)).collect();
         let table = sql::identifier(table);
-        self.batch(&format!("CREATE TEMP TABLE {table} ({})", definitions.join(", ")), "make a temporary table")?;
-        self.execute(&format!("INSERT INTO {table}\n{query}"), extra)
+        self.execute(&format!("CREATE TEMP TABLE {table} AS\n{query}"), extra)
     }
 
-    /// Runs a query and gives its first rows as text.
+    /// `"a" BIGINT, "b" VARCHAR` of a query.
+    fn column_definitions(&self, query: &str, extra: &[Parameter]) -> Result<String, TaskFailure> {
+        let columns = self.describe(query, extra)?;
+        let definition = |column: &ResultColumn| format!("{} {}", sql::identifier(&column.name), column.data_type);
+        Ok(columns.iter().map(definition).collect::<Vec<_>>().join(", "))
+    }
+
+    /// Runs a person's query and gives its first rows as text.
     ///
     /// # Errors
-    /// As of [`Session::execute`].
-    pub fn text_rows(&self, query: &str, extra: &[Parameter], limit: usize) -> Result<TextTable, TaskFailure> {
+    /// `TwoStatements`, `NotAQuery`, else as of [`Session::execute`].
+    pub fn text_rows(&self, text: &str, extra: &[Parameter], limit: usize) -> Result<TextTable, TaskFailure> {
+        let query = sql::query(text, "the query")?;
+        self.check(query)?;
         let columns = self.describe(query, extra)?;
         let sql = format!("SELECT COLUMNS(*)::VARCHAR FROM (\n{query}\n) LIMIT {limit}");
         let rows = self.bind(&sql, extra, "run the query", |bound, fail| {
@@ -155,6 +205,13 @@ impl Session {
         }
         let arguments = parameter::arguments(&names, extra.iter().chain(&self.parameters))?;
         let name = format!("pintail_statement_{}", self.prepared.replace(self.prepared.get() + 1));
+        if !sql::takes_parameters(sql) {
+            let message = format!(
+                "the statement names ${}, but parameters can stand only in queries, INSERT, UPDATE, DELETE and CREATE TABLE … AS",
+                names.join(", $")
+            );
+            return Err(TaskFailure::permanent("ParameterNotAllowed", message));
+        }
         self.batch(&format!("PREPARE {name} AS {sql}"), attempt)?;
         // DuckDB shows a piece of the EXECUTE, which holds values, as the place of an error.
         let result = run(&format!("EXECUTE {name}({arguments})"), &|error| plain(error).without_position());
@@ -186,12 +243,18 @@ impl Session {
 
     fn lock(&self) -> Result<(), TaskFailure> {
         let folder = |path: &Path| format!("{}/", path.display());
-        let folders: Vec<_> = self.workspace.outputs.iter().map(|path| folder(path)).collect();
-        let found =
-            self.workspace.found.values().flatten().map(|file| relation::glob_literal(&file.location).into_owned());
-        let staged = self.workspace.staged.values();
-        let staged = staged.map(|path| relation::glob_literal(&path.to_string_lossy()).into_owned());
-        let paths: Vec<String> = found.chain(staged).collect();
+        let folders = self.workspace.outputs.iter().chain([&self.workspace.scratch]);
+        let folders: Vec<_> = folders.map(|path| folder(path)).collect();
+        let found = self.workspace.found.values().flatten().map(|file| file.location.clone());
+        let staged = self.workspace.staged.values().map(|path| path.to_string_lossy().into_owned());
+        // A reader asks for the pattern that it was given, then for the file itself.
+        let paths: Vec<String> = found
+            .chain(staged)
+            .flat_map(|path| {
+                let pattern = relation::glob_literal(&path).into_owned();
+                if pattern == path { vec![path] } else { vec![pattern, path] }
+            })
+            .collect();
         let sql = format!(
             "SET allowed_directories = {}; SET allowed_paths = {};
              SET enable_external_access = false; SET lock_configuration = true;",
@@ -203,19 +266,19 @@ impl Session {
 }
 
 /// DuckDB in memory with the limits of the order, nothing loaded.
-fn open_engine(order: &WorkOrder, workspace: &Workspace) -> Result<duckdb::Connection, TaskFailure> {
+fn open_engine(resources: &Resources, workspace: &Workspace) -> Result<duckdb::Connection, TaskFailure> {
     let fail = |error: duckdb::Error| TaskFailure::from_duckdb(&error, "start DuckDB");
     let spill = workspace.scratch.join("spill");
     let mut settings = vec![
         ("autoinstall_known_extensions", "false".to_owned()),
         ("autoload_known_extensions", "false".to_owned()),
         ("temp_directory", spill.display().to_string()),
-        ("threads", limits::threads(&order.resources).to_string()),
+        ("threads", limits::threads(resources).to_string()),
     ];
-    if let Some(bytes) = limits::memory_bytes(&order.resources) {
+    if let Some(bytes) = limits::memory_bytes(resources) {
         settings.push(("memory_limit", format!("{bytes}B")));
     }
-    if let Some(bytes) = order.resources.scratch_bytes {
+    if let Some(bytes) = resources.scratch_bytes {
         settings.push(("max_temp_directory_size", format!("{bytes}B")));
     }
     let mut config = duckdb::Config::default();

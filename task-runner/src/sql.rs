@@ -131,6 +131,44 @@ fn names_outside_object(statement: &str) -> bool {
         .is_some_and(|word| matches!(word.as_str(), "SECRET" | "DATABASE"))
 }
 
+/// The parts of `CREATE … TABLE name AS query`.
+pub(crate) struct TableFromQuery<'a> {
+    /// `CREATE … TABLE name`.
+    pub head: &'a str,
+    /// As written, quoted or not.
+    pub name: &'a str,
+    pub query: &'a str,
+}
+
+/// Takes a `CREATE … TABLE name AS query` apart; `None` for any other statement, and for one that lists columns.
+pub(crate) fn table_from_query(statement: &str) -> Option<TableFromQuery<'_>> {
+    let visible: Vec<_> = Tokens::new(statement).filter(|token| token.kind != TokenKind::Blank).collect();
+    let word = |token: &Token| statement[token.start..token.end].to_ascii_uppercase();
+    let table = visible
+        .iter()
+        .take(5)
+        .position(|token| word(token) == "TABLE")
+        .filter(|_| visible.first().is_some_and(|first| word(first) == "CREATE"))?;
+    let skipped =
+        visible[table + 1..].iter().take_while(|token| matches!(word(token).as_str(), "IF" | "NOT" | "EXISTS"));
+    let first = table + 1 + skipped.count();
+    let length = visible[first..].iter().position(|token| word(token) == "AS")?;
+    let name = &statement[visible.get(first)?.start..visible[first + length].start];
+    let in_name =
+        |token: &Token| token.kind == TokenKind::Word || matches!(&statement[token.start..=token.start], "\"" | ".");
+    if length == 0 || !visible[first..first + length].iter().all(in_name) {
+        return None;
+    }
+    let query = &statement[visible.get(first + length + 1)?.start..];
+    Some(TableFromQuery { head: statement[..visible[first + length].start].trim_end(), name: name.trim_end(), query })
+}
+
+/// Whether DuckDB can PREPARE a statement, which is how parameters are bound.
+pub(crate) fn takes_parameters(statement: &str) -> bool {
+    let (word, _) = first_words(statement);
+    matches!(word.as_str(), "COPY" | "INSERT" | "UPDATE" | "DELETE") || QUERY_WORDS.contains(&word.as_str())
+}
+
 /// Whether a statement may name parameters. `$` inside a string counts too; DuckDB then finds none.
 pub(crate) fn may_name_parameters(sql: &str) -> bool {
     sql.contains('$') || sql.contains('?')
@@ -296,6 +334,30 @@ mod tests {
         }
         assert_eq!(query("SELECT 1; SELECT 2", "query").unwrap_err().reason, "TwoStatements");
         assert_eq!(query(" -- ", "query").unwrap_err().reason, "NotAQuery");
+    }
+
+    #[test]
+    fn a_table_made_from_a_query_is_taken_apart() {
+        let parts = |sql| table_from_query(sql).map(|parts| (parts.head, parts.name, parts.query));
+        assert_eq!(
+            parts("CREATE OR REPLACE TEMP TABLE a.\"b as\" AS -- c\n SELECT 1 AS x"),
+            Some(("CREATE OR REPLACE TEMP TABLE a.\"b as\"", "a.\"b as\"", "SELECT 1 AS x"))
+        );
+        assert_eq!(
+            parts("create table if not exists t as from x"),
+            Some(("create table if not exists t", "t", "from x"))
+        );
+        for other in [
+            "CREATE TABLE t (a INT)",
+            "CREATE VIEW v AS SELECT 1",
+            "SELECT 1 AS t",
+            "CREATE TABLE t(a) AS SELECT 1",
+            "CREATE TABLE",
+            "CREATE TABLE t AS",
+            "",
+        ] {
+            assert_eq!(parts(other), None, "{other}");
+        }
     }
 
     #[test]

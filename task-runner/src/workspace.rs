@@ -64,6 +64,13 @@ impl Environment {
         Self { variables, extensions }
     }
 
+    /// With these variables besides, which win.
+    #[must_use]
+    pub fn with(mut self, variables: BTreeMap<String, String>) -> Self {
+        self.variables.extend(variables);
+        self
+    }
+
     #[must_use]
     pub fn variable(&self, name: &str) -> Option<&str> {
         self.variables.get(name).map(String::as_str)

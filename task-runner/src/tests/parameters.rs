@@ -49,6 +49,8 @@ fn parameters_reach_statements_that_wrap_a_query() {
     assert_eq!(session.stage("staged", "SELECT $n AS n, $names AS names FROM range($n)", &[]).unwrap(), 3);
     let columns = session.describe("FROM staged", &[]).unwrap();
     assert_eq!(columns[1].data_type, "VARCHAR[]");
+    assert_eq!(session.execute("CREATE TABLE other AS SELECT $n AS n, 'x' AS \"AS\" FROM range(2)", &[]).unwrap(), 2);
+    assert_eq!(session.execute("SET VARIABLE a = $n", &[]).unwrap_err().reason, "ParameterNotAllowed");
     assert_eq!(session.execute("DELETE FROM staged WHERE n = $n", &[]).unwrap(), 3);
     assert_eq!(session.execute("CREATE TEMP TABLE t AS SELECT 1 AS x", &[]).unwrap(), 1);
 }

@@ -1,0 +1,84 @@
+//! The log of an attempt: lines on stderr for whoever watches, kept for `log.txt`.
+
+use std::cell::RefCell;
+use std::io::Write;
+
+use bytes::Bytes;
+use jiff::Timestamp;
+use pintail_protocol::{ConnectionTarget, SecretVariable, WebhookUrl, WorkOrder};
+
+use crate::workspace::Environment;
+
+/// A log is for people; the runner writes a few lines a step.
+const LOG_BYTES: usize = 1 << 20;
+
+/// Shorter values would blot out words that are no secret.
+const SECRET_BYTES: usize = 3;
+
+/// Writes lines `time level message` without any of the secrets that it knows.
+#[derive(Default)]
+pub struct Log {
+    secrets: Vec<String>,
+    kept: RefCell<String>,
+}
+
+impl Log {
+    /// A log that knows the values of all secrets of the order.
+    #[must_use]
+    pub fn new(order: &WorkOrder, environment: &Environment) -> Self {
+        let variables = order.connections.iter().flat_map(|connection| secret_variables(&connection.target));
+        let store = ["AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"].map(|name| environment.variable(name));
+        let values = variables.map(|variable| environment.variable(&variable.0)).chain(store).flatten();
+        let mut secrets: Vec<_> = values.filter(|value| value.len() >= SECRET_BYTES).map(str::to_owned).collect();
+        // A value may be part of another.
+        secrets.sort_by_key(|value| std::cmp::Reverse(value.len()));
+        Self { secrets, kept: RefCell::default() }
+    }
+
+    pub fn info(&self, message: &str) {
+        self.line("info", message);
+    }
+
+    pub fn error(&self, message: &str) {
+        self.line("error", message);
+    }
+
+    /// The text with each secret as `[secret]`.
+    #[must_use]
+    pub fn redact(&self, text: &str) -> String {
+        self.secrets.iter().fold(text.to_owned(), |text, secret| text.replace(secret, "[secret]"))
+    }
+
+    /// All lines so far.
+    #[must_use]
+    pub fn bytes(&self) -> Bytes {
+        Bytes::from(self.kept.borrow().clone())
+    }
+
+    fn line(&self, level: &str, message: &str) {
+        let line = format!("{:.3} {level} {}\n", Timestamp::now(), self.redact(message));
+        // Nobody may be left to read it.
+        let _ = std::io::stderr().write_all(line.as_bytes());
+        let mut kept = self.kept.borrow_mut();
+        if kept.len() + line.len() <= LOG_BYTES {
+            kept.push_str(&line);
+        }
+    }
+}
+
+fn secret_variables(target: &ConnectionTarget) -> Vec<&SecretVariable> {
+    match target {
+        ConnectionTarget::S3 { access_key_id, secret_access_key, .. } => {
+            access_key_id.iter().chain(secret_access_key).collect()
+        }
+        ConnectionTarget::Http { bearer_token, .. } => bearer_token.iter().collect(),
+        ConnectionTarget::Postgres { password, .. } => password.iter().collect(),
+        ConnectionTarget::Smtp { username, password, .. } => username.iter().chain(password).collect(),
+        ConnectionTarget::Webhook { url, bearer_token } => {
+            let url = if let WebhookUrl::Secret(variable) = url { Some(variable) } else { None };
+            url.into_iter().chain(bearer_token).collect()
+        }
+        ConnectionTarget::Secrets(values) => values.values().collect(),
+        ConnectionTarget::Folder { .. } | ConnectionTarget::DuckDb { .. } => Vec::new(),
+    }
+}

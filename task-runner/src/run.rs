@@ -1,0 +1,296 @@
+//! One attempt from its order to its commit.
+//!
+//! ```text
+//! _commit? ─> find and stage inputs ─> session ─> work ─> store files ─> log ─> report ─> _commit
+//! ```
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use jiff::Timestamp;
+use pintail_protocol::{
+    Destination, DuckDbWork, ExitCode, FORMAT, Failure, FailureClass, OutputKind, OutputTarget, PinnedInput,
+    ReportOutcome, Results, TableResult, TaskReport, TerminationMessage, ValuesResult, Work, WorkOrder,
+};
+use pintail_storage::{CommitOutcome, RunTask, Store, layout};
+use tokio::runtime::Runtime;
+
+use crate::failure::TaskFailure;
+use crate::interrupt::Interrupt;
+use crate::log::Log;
+use crate::session::Session;
+use crate::workspace::{Environment, SourceFile, Workspace};
+use crate::{files, inputs, load, query, sql};
+
+/// The version of DuckDB that reports name, as `SELECT version()` gives it.
+#[must_use]
+pub fn engine_version() -> &'static str {
+    "v1.5.5"
+}
+
+/// How an attempt ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ending {
+    pub code: ExitCode,
+    pub message: TerminationMessage,
+}
+
+/// Executes an order and commits its result, unless a result is committed already. Blocks; must not be called from a
+/// worker of an asynchronous runtime.
+#[must_use]
+pub fn run_order(
+    order: &WorkOrder,
+    pod_uid: &str,
+    environment: &Environment,
+    interrupt: &Interrupt,
+    log: &Log,
+) -> Ending {
+    let opened = files::runtime().and_then(|runtime| {
+        let store = runtime.block_on(Store::open(&order.store))?;
+        Ok((runtime, store))
+    });
+    let (runtime, store) = match opened {
+        Ok(opened) => opened,
+        Err(failure) => return failed(failure, None, log),
+    };
+    let started_at = Timestamp::now();
+    let attempt = Attempt { order, pod_uid, environment, interrupt, log, runtime, store, started_at };
+    match attempt.earlier_result() {
+        Ok(Some(ending)) => ending,
+        Ok(None) => attempt.run(),
+        Err(failure) => failed(failure, None, log),
+    }
+}
+
+struct Attempt<'a> {
+    order: &'a WorkOrder,
+    pod_uid: &'a str,
+    environment: &'a Environment,
+    interrupt: &'a Interrupt,
+    log: &'a Log,
+    runtime: Runtime,
+    store: Store,
+    started_at: Timestamp,
+}
+
+/// What came of the work, before it is committed.
+#[derive(Default)]
+struct Product {
+    results: Results,
+    reused_from: Option<String>,
+}
+
+type Found = BTreeMap<String, Vec<SourceFile>>;
+
+impl Attempt<'_> {
+    fn earlier_result(&self) -> Result<Option<Ending>, TaskFailure> {
+        let run = RunTask::of(&self.order.identity)?;
+        let Some((record, _)) = self.runtime.block_on(self.store.read_commit(&run))? else { return Ok(None) };
+        let ours = record.pod_uid == self.pod_uid && record.attempt == self.order.identity.attempt;
+        let code = if ours { ExitCode::Committed } else { ExitCode::Superseded };
+        self.log.info(&format!("a result is committed already, by attempt {}", record.attempt));
+        Ok(Some(Ending { code, message: committed(record.report, record.digest) }))
+    }
+
+    fn run(&self) -> Ending {
+        let identity = &self.order.identity;
+        self.log.info(&format!("task {}, attempt {} of run {}", identity.task, identity.attempt, identity.execution));
+        let mut found = Found::new();
+        match self.work(&mut found).and_then(|product| self.commit(product, &found)) {
+            Ok(ending) => ending,
+            Err(failure) => self.report_failure(failure, &found),
+        }
+    }
+
+    fn work(&self, found: &mut Found) -> Result<Product, TaskFailure> {
+        *found = inputs::find(self.order, self.environment)?;
+        self.interrupt.check()?;
+        if let Some(product) = self.reuse(&inputs::pins(found)) {
+            return Ok(product);
+        }
+        let scratch = tempfile::Builder::new()
+            .prefix("pintail-")
+            .tempdir()
+            .map_err(|error| TaskFailure::from_io(&error, "make a scratch folder"))?;
+        let staged = inputs::stage(self.order, &self.store, &self.runtime, scratch.path())?;
+        let mut workspace =
+            Workspace { scratch: scratch.path().to_owned(), staged, found: found.clone(), outputs: Vec::new() };
+        let outputs = self.output_paths(scratch.path())?;
+        workspace.outputs.extend(outputs.values().filter_map(|(_, path)| Some(path.parent()?.to_owned())));
+        self.interrupt.check()?;
+        let session = Session::open(self.order, workspace, self.environment)?;
+        self.interrupt.watch(&session)?;
+        self.log.info("the session is open");
+        let results = match &self.order.work {
+            Work::DuckDb(work) => self.duckdb(&session, work, &outputs)?,
+            Work::Export(_) | Work::Copy(_) | Work::Notify(_) | Work::Report(_) => {
+                return Err(TaskFailure::permanent("NotBuilt", "this kind of task is not built yet"));
+            }
+        };
+        Ok(Product { results, reused_from: None })
+    }
+
+    /// The results of another run's equal work, where it read the same files.
+    fn reuse(&self, pins: &[PinnedInput]) -> Option<Product> {
+        let candidate = self.order.reuse.as_ref()?;
+        let report = match self.runtime.block_on(self.store.read_report(&candidate.report, &candidate.digest)) {
+            Ok(report) => report,
+            Err(error) => {
+                self.log.info(&format!("nothing is reused: {error}"));
+                return None;
+            }
+        };
+        let ReportOutcome::Succeeded(results) = report.outcome else { return None };
+        if report.reuse_key != self.order.reuse_key || report.inputs != pins {
+            self.log.info("nothing is reused: the files that are read have changed");
+            return None;
+        }
+        self.log.info(&format!("reusing the results of run {}", report.identity.execution));
+        let origin = report.reused_from.unwrap_or(report.identity.execution);
+        Some(Product { results, reused_from: Some(origin) })
+    }
+
+    /// Key and local path of each output that is a file, by the output's name.
+    fn output_paths(&self, scratch: &Path) -> Result<BTreeMap<String, (String, PathBuf)>, TaskFailure> {
+        let identity = &self.order.identity;
+        let run = RunTask::of(identity)?;
+        let mut paths = BTreeMap::new();
+        for output in &self.order.outputs {
+            let extension = match output.kind {
+                OutputKind::Table => "parquet",
+                OutputKind::File => "html",
+                OutputKind::Values => continue,
+            };
+            let folder = match &output.destination {
+                Destination::Run => run.attempt_folder(identity.attempt, self.pod_uid)?,
+                Destination::Artifact { dataset, artifact_id } => {
+                    layout::artifact_folder(&identity.namespace, dataset, artifact_id, identity.attempt, self.pod_uid)?
+                }
+            };
+            let key = layout::file(&folder, &format!("{}.{extension}", output.name))?;
+            let path = self.runtime.block_on(self.store.output_path(&key, scratch))?;
+            paths.insert(output.name.clone(), (key, path));
+        }
+        Ok(paths)
+    }
+
+    fn duckdb(
+        &self,
+        session: &Session,
+        work: &DuckDbWork,
+        outputs: &BTreeMap<String, (String, PathBuf)>,
+    ) -> Result<Results, TaskFailure> {
+        query::run_setup(session, &work.setup)?;
+        let mut results = Results::default();
+        let loaded = |name: &str| work.load.is_some() && name == "result";
+        for named in work.queries.iter().filter(|named| !loaded(&named.output)) {
+            self.interrupt.check()?;
+            let what = format!("query `{}`", named.output);
+            let target = self.order.outputs.iter().find(|output| output.name == named.output);
+            match target {
+                Some(OutputTarget { kind: OutputKind::Values, .. }) => {
+                    let values = query::read_values(session, &named.sql, &what)?;
+                    results.values.push(ValuesResult { name: named.output.clone(), values });
+                }
+                Some(OutputTarget { kind: OutputKind::Table, contract, .. }) => {
+                    let (key, path) = outputs.get(&named.output).ok_or_else(|| without_target(&what))?;
+                    let written = query::write_table(session, &named.sql, &what, contract.as_ref(), path)?;
+                    results.tables.push(self.store_table(&named.output, written, key, path)?);
+                }
+                Some(_) | None => return Err(without_target(&what)),
+            }
+        }
+        // Last, so that nothing is loaded where another result fails.
+        if let (Some(wanted), Some(named)) = (&work.load, work.queries.iter().find(|named| loaded(&named.output))) {
+            self.interrupt.check()?;
+            let text = sql::query(&named.sql, "query `result`")?;
+            session.check(text).map_err(|failure| failure.on("query `result`"))?;
+            let loaded = load::load(session, &self.order.identity, wanted, text, Timestamp::now())?;
+            self.log.info(&format!(
+                "loaded into {}: {} inserted, {} updated",
+                wanted.table, loaded.inserted, loaded.updated
+            ));
+            results.load = Some(loaded);
+        }
+        Ok(results)
+    }
+
+    fn store_table(
+        &self,
+        name: &str,
+        written: query::WrittenTable,
+        key: &str,
+        path: &Path,
+    ) -> Result<TableResult, TaskFailure> {
+        let file = self.runtime.block_on(self.store.store_file(path, key))?;
+        self.log.info(&format!("result `{name}`: {} rows, {} bytes", written.rows, file.bytes));
+        let (rows, bytes, columns) = (written.rows, file.bytes, written.columns);
+        Ok(TableResult { name: name.to_owned(), files: vec![file], rows, bytes, columns })
+    }
+
+    fn commit(&self, product: Product, found: &Found) -> Result<Ending, TaskFailure> {
+        self.interrupt.check()?;
+        self.store_log()?;
+        let mut report = self.report(ReportOutcome::Succeeded(product.results), found);
+        report.reused_from = product.reused_from;
+        let (code, record) = match self.runtime.block_on(self.store.commit(&report))? {
+            CommitOutcome::Committed(record) | CommitOutcome::AlreadyOurs(record) => (ExitCode::Committed, record),
+            CommitOutcome::Superseded(record) => (ExitCode::Superseded, record),
+        };
+        Ok(Ending { code, message: committed(record.report, record.digest) })
+    }
+
+    fn report(&self, outcome: ReportOutcome, found: &Found) -> TaskReport {
+        TaskReport {
+            format: FORMAT,
+            identity: self.order.identity.clone(),
+            pod_uid: self.pod_uid.to_owned(),
+            reuse_key: self.order.reuse_key.clone(),
+            started_at: self.started_at,
+            ended_at: Timestamp::now(),
+            engine: engine_version().to_owned(),
+            inputs: inputs::pins(found),
+            reused_from: None,
+            outcome,
+        }
+    }
+
+    fn store_log(&self) -> Result<(), TaskFailure> {
+        let identity = &self.order.identity;
+        let folder = RunTask::of(identity)?.attempt_folder(identity.attempt, self.pod_uid)?;
+        let key = layout::file(&folder, "log.txt")?;
+        Ok(self.runtime.block_on(self.store.put(&key, self.log.bytes()))?)
+    }
+
+    /// A failure that cannot be reported is told all the same, by exit code and termination message.
+    fn report_failure(&self, failure: TaskFailure, found: &Found) -> Ending {
+        let mut shown: Failure = failure.clone().into();
+        shown.message = self.log.redact(&shown.message);
+        let report = self.report(ReportOutcome::Failed(shown), found);
+        let mut ending = failed(failure, None, self.log);
+        let stored = self.store_log().and_then(|()| Ok(self.runtime.block_on(self.store.put_report(&report))?));
+        match stored {
+            Ok((key, digest)) => (ending.message.report, ending.message.digest) = (Some(key), Some(digest)),
+            Err(error) => self.log.error(&format!("the failure could not be reported: {error}")),
+        }
+        ending
+    }
+}
+
+fn without_target(what: &str) -> TaskFailure {
+    TaskFailure::infrastructure("InvalidOrder", format!("{what} has no output that takes its result"))
+}
+
+fn committed(report: String, digest: String) -> TerminationMessage {
+    TerminationMessage { format: FORMAT, failure: None, report: Some(report), digest: Some(digest) }
+}
+
+/// The ending of a failure, which is logged.
+fn failed(failure: TaskFailure, report: Option<String>, log: &Log) -> Ending {
+    let class: FailureClass = failure.class;
+    log.error(&failure.to_string());
+    let mut failure: Failure = failure.into();
+    failure.message = log.redact(&failure.message);
+    let message = TerminationMessage { format: FORMAT, failure: Some(failure), report, digest: None };
+    Ending { code: class.into(), message }
+}
