@@ -72,21 +72,26 @@ fn attach_postgres(session: &Session, connection: &Connection, environment: &Env
     };
     load(session, environment, "postgres_scanner")?;
     let port = port.to_string();
-    let mut words =
-        vec![("host", host.as_str()), ("port", &port), ("dbname", database), ("user", user), ("sslmode", ssl_mode)];
+    let mut options = vec![
+        ("TYPE", "postgres".to_owned()),
+        ("HOST", sql::text(host)),
+        ("PORT", sql::text(&port)),
+        ("DATABASE", sql::text(database)),
+        ("USER", sql::text(user)),
+    ];
     if let Some(password) = password {
-        words.push(("password", environment.secret(password, "the password")?));
+        options.push(("PASSWORD", sql::text(environment.secret(password, "the password")?)));
     }
-    // libpq's own quoting.
-    let quoted = |value: &str| format!("'{}'", value.replace('\\', "\\\\").replace('\'', "\\'"));
-    let text = words.iter().map(|(name, value)| format!("{name}={}", quoted(value))).collect::<Vec<_>>().join(" ");
+    // In a secret, for `duckdb_databases()` shows the text of an ATTACH.
+    create_secret(session, connection, &options)?;
+    let name = sql::identifier(&connection.name);
     let read_only = if connection.mode == AccessMode::Read { ", READ_ONLY" } else { "" };
-    let statement =
-        format!("ATTACH {} AS {} (TYPE postgres{read_only})", sql::text(&text), sql::identifier(&connection.name));
-    // The server's words may repeat what it was sent.
+    let words = sql::text(&format!("sslmode={ssl_mode}"));
+    let statement = format!("ATTACH {words} AS {name} (TYPE postgres, SECRET {name}{read_only})");
     session.batch(&statement, "attach").map_err(|failure| postgres_failure(&failure, host, &port, database))
 }
 
+/// The server's words may repeat what it was sent, so none of them are repeated.
 fn postgres_failure(failure: &TaskFailure, host: &str, port: &str, database: &str) -> TaskFailure {
     let place = format!("database {database} on {host}:{port}");
     if failure.message.contains("authentication failed") || failure.message.contains("no password supplied") {

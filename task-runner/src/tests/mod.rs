@@ -3,6 +3,7 @@
 mod lock_down;
 mod parameters;
 mod relations;
+mod remote;
 mod runs;
 pub(crate) mod servers;
 

@@ -44,6 +44,13 @@ pub(crate) fn smtp() -> (&'static str, &'static str) {
     (&variables[0].1, &variables[1].1)
 }
 
+/// Words of libpq that lead to a PostgreSQL server, such as `port`, by their name.
+pub(crate) fn postgres() -> std::collections::BTreeMap<&'static str, &'static str> {
+    static SERVER: OnceLock<Started> = OnceLock::new();
+    let words = &SERVER.get_or_init(|| start("postgres")).variables[0].1;
+    words.split(' ').filter_map(|word| word.split_once('=')).collect()
+}
+
 /// One request as it came.
 pub(crate) struct Request {
     /// Method, path and version, then the headers, in lines.
