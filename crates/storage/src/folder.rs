@@ -110,23 +110,23 @@ impl Folder {
 
     pub(crate) async fn stage(&self, file: &StoredFile) -> Result<PathBuf, StoreError> {
         let (path, file) = (self.root.join(&file.key), file.clone());
-        blocking(move || verify(&path, &file).map(|()| path)).await
+        blocking(move || verify(&path, &file, &shown(&path)).map(|()| path)).await
     }
 }
 
-/// Refuses a file that has not the recorded size and digest.
-pub(crate) fn verify(path: &Path, file: &StoredFile) -> Result<(), StoreError> {
+/// Refuses a file that has not the recorded size and digest. `place` is what people know the object by.
+pub(crate) fn verify(path: &Path, file: &StoredFile, place: &str) -> Result<(), StoreError> {
     let read = |result: io::Result<String>| result.map_err(|error| trouble("read", path, &error));
     let bytes = fs::metadata(path).map_err(|error| trouble("read", path, &error))?.len();
     // The size first: it is free, and tells a truncated file without reading it.
     if bytes != file.bytes {
         let cause = format!("it has {bytes} bytes, but {} were recorded", file.bytes);
-        return Err(StoreError::new(StoreErrorClass::Corrupt, "use", shown(path), cause));
+        return Err(StoreError::new(StoreErrorClass::Corrupt, "use", place, cause));
     }
     let found = read(file_digest(path))?;
     if found != file.digest {
         let cause = format!("its content has digest {found}, but {} was recorded", file.digest);
-        return Err(StoreError::new(StoreErrorClass::Corrupt, "use", shown(path), cause));
+        return Err(StoreError::new(StoreErrorClass::Corrupt, "use", place, cause));
     }
     Ok(())
 }

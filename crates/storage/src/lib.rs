@@ -10,6 +10,8 @@
 //! A store is a folder or a prefix of a bucket, and means the same on both. Readers of data follow commit records and
 //! never list. Every key comes from [`layout`].
 
+mod bucket;
+mod bucket_error;
 mod commit;
 mod digest;
 mod error;
@@ -17,8 +19,12 @@ mod folder;
 mod format;
 pub mod layout;
 mod location;
+#[cfg(test)]
+mod tests;
 
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use bytes::Bytes;
 use pintail_protocol::{StoreLocation, StoredFile};
@@ -29,7 +35,11 @@ pub use error::{StoreError, StoreErrorClass};
 pub use layout::RunTask;
 pub use location::parse_location;
 
+use bucket::{Bucket, Variables};
 use folder::Folder;
+
+/// Whoever waits for a store that does not answer should soon know.
+const OPEN_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// An open store. Clones share it.
 #[derive(Clone, Debug)]
@@ -41,6 +51,7 @@ pub struct Store {
 #[derive(Clone, Debug)]
 enum Backend {
     Folder(Folder),
+    Bucket(Bucket),
 }
 
 /// Whether [`Store::put_once`] made the object.
@@ -69,13 +80,23 @@ impl Store {
     /// # Errors
     /// Within about 20 seconds, where the store cannot be reached, refuses, or was written by a newer Pintail.
     pub async fn open(location: &StoreLocation) -> Result<Self, StoreError> {
+        let text = |(name, value): (OsString, OsString)| Some((name.into_string().ok()?, value.into_string().ok()?));
+        Self::open_with(location, &std::env::vars_os().filter_map(text).collect()).await
+    }
+
+    pub(crate) async fn open_with(location: &StoreLocation, variables: &Variables) -> Result<Self, StoreError> {
         let backend = match location {
             StoreLocation::Folder { path } => Backend::Folder(Folder::new(path)),
-            StoreLocation::S3 { .. } => todo_bucket()?,
+            StoreLocation::S3 { bucket, prefix } => Backend::Bucket(Bucket::new(bucket, prefix, variables)?),
         };
         let store = Self { location: location.clone(), backend };
-        format::claim(&store).await?;
-        Ok(store)
+        match tokio::time::timeout(OPEN_TIMEOUT, format::claim(&store)).await {
+            Ok(claimed) => claimed.map(|()| store),
+            Err(_) => {
+                let cause = format!("no answer within {} seconds", OPEN_TIMEOUT.as_secs());
+                Err(StoreError::new(StoreErrorClass::Unreachable, "open", store.uri(""), cause))
+            }
+        }
     }
 
     #[must_use]
@@ -109,6 +130,7 @@ impl Store {
         layout::check_key(key)?;
         match &self.backend {
             Backend::Folder(folder) => folder.read(key, limit_bytes).await,
+            Backend::Bucket(bucket) => bucket.read(key, limit_bytes).await,
         }
     }
 
@@ -120,6 +142,7 @@ impl Store {
         layout::check_key(key)?;
         match &self.backend {
             Backend::Folder(folder) => folder.put(key, bytes).await,
+            Backend::Bucket(bucket) => bucket.put(key, bytes).await,
         }
     }
 
@@ -131,6 +154,7 @@ impl Store {
         layout::check_key(key)?;
         match &self.backend {
             Backend::Folder(folder) => folder.put_once(key, bytes).await,
+            Backend::Bucket(bucket) => bucket.put_once(key, bytes).await,
         }
     }
 
@@ -143,6 +167,7 @@ impl Store {
         layout::check_key(key)?;
         match &self.backend {
             Backend::Folder(folder) => folder.update(key, bytes, expected.cloned()).await,
+            Backend::Bucket(bucket) => bucket.update(key, bytes, expected).await,
         }
     }
 
@@ -154,6 +179,7 @@ impl Store {
         layout::check_key(folder_key)?;
         match &self.backend {
             Backend::Folder(folder) => folder.list(folder_key).await,
+            Backend::Bucket(bucket) => bucket.list(folder_key).await,
         }
     }
 
@@ -165,6 +191,7 @@ impl Store {
         layout::check_key(folder_key)?;
         match &self.backend {
             Backend::Folder(folder) => folder.delete_folder(folder_key).await,
+            Backend::Bucket(bucket) => bucket.delete_folder(folder_key).await,
         }
     }
 
@@ -175,9 +202,9 @@ impl Store {
     /// Where the folder cannot be made.
     pub async fn output_path(&self, key: &str, scratch: &Path) -> Result<PathBuf, StoreError> {
         layout::check_key(key)?;
-        let _ = scratch;
         match &self.backend {
             Backend::Folder(folder) => folder.output_path(key).await,
+            Backend::Bucket(bucket) => bucket.output_path(key, scratch).await,
         }
     }
 
@@ -189,6 +216,7 @@ impl Store {
         layout::check_key(key)?;
         match &self.backend {
             Backend::Folder(folder) => folder.store_file(path, key).await,
+            Backend::Bucket(bucket) => bucket.store_file(path, key).await,
         }
     }
 
@@ -199,13 +227,9 @@ impl Store {
     /// Class `Corrupt` where it has not, `NotFound` where there is no such object.
     pub async fn stage(&self, file: &StoredFile, scratch: &Path) -> Result<PathBuf, StoreError> {
         layout::check_key(&file.key)?;
-        let _ = scratch;
         match &self.backend {
             Backend::Folder(folder) => folder.stage(file).await,
+            Backend::Bucket(bucket) => bucket.stage(file, scratch).await,
         }
     }
-}
-
-fn todo_bucket() -> Result<Backend, StoreError> {
-    Err(StoreError::new(StoreErrorClass::Invalid, "open", "s3://…", "buckets come within the hour"))
 }
