@@ -56,7 +56,7 @@ pub fn write_table(
     let copy = format!("COPY (\n{body}\n) TO {file} (FORMAT parquet, COMPRESSION zstd)");
     let rows =
         session.execute(&copy, &[]).map_err(|failure| failure.in_wrapped_query(1, wrapped.is_some()).on(what))?;
-    let columns = session.describe(&format!("FROM read_parquet({file})"), &[])?;
+    let columns = session.describe(&format!("FROM read_parquet({file}, hive_partitioning = false)"), &[])?;
     if let Some(contract) = &contract {
         check_no_null(session, contract, &file, what)?;
     }
@@ -75,7 +75,10 @@ fn by_contract(session: &Session, query: &str, contract: &Contract, what: &str) 
 
 fn check_no_null(session: &Session, contract: &Contract, file: &str, what: &str) -> Result<(), TaskFailure> {
     for column in contract.columns.iter().filter(|column| !column.nullable) {
-        let count = format!("SELECT count(*) - count({}) FROM read_parquet({file})", sql::identifier(&column.name));
+        let count = format!(
+            "SELECT count(*) - count({}) FROM read_parquet({file}, hive_partitioning = false)",
+            sql::identifier(&column.name)
+        );
         let nulls: i64 = session
             .connection()
             .query_row(&count, [], |row| row.get(0))

@@ -62,7 +62,12 @@ fn committed(session: &Session, files: &[StoredFile], contract: Option<&Contract
         Ok(SourceFile { identity, location: path.to_string_lossy().into_owned() })
     });
     let files = staged.collect::<Result<Vec<_>, TaskFailure>>()?;
-    read(session, &Scan { format: TableFormat::Parquet, options: &FormatOptions::default() }, &files, contract)
+    read(
+        session,
+        &Scan { format: TableFormat::Parquet, options: &FormatOptions::default(), committed: true },
+        &files,
+        contract,
+    )
 }
 
 fn files(
@@ -89,7 +94,7 @@ fn files(
     if let Some(empty) = files.iter().find(|file| file.identity.bytes == 0) {
         return Err(TaskFailure::permanent("EmptyFile", format!("file {} is empty", empty.identity.path)));
     }
-    read(session, &Scan { format, options }, files, contract)
+    read(session, &Scan { format, options, committed: false }, files, contract)
 }
 
 /// The SELECT over files, with the contract's columns where there is a contract.

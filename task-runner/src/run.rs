@@ -9,8 +9,9 @@ use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 use pintail_protocol::{
-    Destination, DuckDbWork, ExitCode, FORMAT, Failure, FailureClass, OutputKind, OutputTarget, PinnedInput,
-    ReportOutcome, Results, TableResult, TaskReport, TerminationMessage, ValuesResult, Work, WorkOrder,
+    Destination, DuckDbWork, ExitCode, FORMAT, Failure, FailureClass, FileResult, LOG_FILE, OutputKind, OutputTarget,
+    PinnedInput, ReportOutcome, ReportWork, Results, TableResult, TaskReport, TerminationMessage, ValuesResult, Work,
+    WorkOrder,
 };
 use pintail_storage::{CommitOutcome, RunTask, Store, layout};
 use tokio::runtime::Runtime;
@@ -20,7 +21,7 @@ use crate::interrupt::Interrupt;
 use crate::log::Log;
 use crate::session::Session;
 use crate::workspace::{Environment, SourceFile, Workspace};
-use crate::{files, inputs, load, query, sql};
+use crate::{files, inputs, load, query, report, sql};
 
 /// The version of DuckDB that reports name, as `SELECT version()` gives it.
 #[must_use]
@@ -123,7 +124,8 @@ impl Attempt<'_> {
         self.log.info("the session is open");
         let results = match &self.order.work {
             Work::DuckDb(work) => self.duckdb(&session, work, &outputs)?,
-            Work::Export(_) | Work::Copy(_) | Work::Notify(_) | Work::Report(_) => {
+            Work::Report(work) => self.page(&session, work, &outputs)?,
+            Work::Export(_) | Work::Copy(_) | Work::Notify(_) => {
                 return Err(TaskFailure::permanent("NotBuilt", "this kind of task is not built yet"));
             }
         };
@@ -215,6 +217,21 @@ impl Attempt<'_> {
         Ok(results)
     }
 
+    fn page(
+        &self,
+        session: &Session,
+        work: &ReportWork,
+        outputs: &BTreeMap<String, (String, PathBuf)>,
+    ) -> Result<Results, TaskFailure> {
+        let page = report::page(session, work, &self.order.identity)?;
+        let (key, path) = outputs.get("result").ok_or_else(|| without_target("the page"))?;
+        std::fs::write(path, page).map_err(|error| TaskFailure::from_io(&error, "write the page"))?;
+        let file = self.runtime.block_on(self.store.store_file(path, key))?;
+        self.log.info(&format!("page: {} bytes", file.bytes));
+        let page = FileResult { name: "result".to_owned(), media_type: "text/html".to_owned(), file };
+        Ok(Results { files: vec![page], ..Results::default() })
+    }
+
     fn store_table(
         &self,
         name: &str,
@@ -258,7 +275,7 @@ impl Attempt<'_> {
     fn store_log(&self) -> Result<(), TaskFailure> {
         let identity = &self.order.identity;
         let folder = RunTask::of(identity)?.attempt_folder(identity.attempt, self.pod_uid)?;
-        let key = layout::file(&folder, "log.txt")?;
+        let key = layout::file(&folder, LOG_FILE)?;
         Ok(self.runtime.block_on(self.store.put(&key, self.log.bytes()))?)
     }
 

@@ -25,6 +25,8 @@ pub(crate) fn format_of(path: &str) -> Option<TableFormat> {
 pub(crate) struct Scan<'a> {
     pub format: TableFormat,
     pub options: &'a FormatOptions,
+    /// Whether the files are the store's own.
+    pub committed: bool,
 }
 
 impl Scan<'_> {
@@ -33,7 +35,10 @@ impl Scan<'_> {
         let files = locations(&files.iter().collect::<Vec<_>>());
         let mut options = vec![files, "union_by_name = true".to_owned()];
         match self.format {
-            TableFormat::Parquet => return format!("read_parquet({})", options.join(", ")),
+            TableFormat::Parquet => {
+                options.extend(self.without_folders());
+                format!("read_parquet({})", options.join(", "))
+            }
             TableFormat::Csv => {
                 options.extend(self.options.header.map(|header| format!("header = {header}")));
                 options.extend(self.options.delimiter.as_ref().map(|it| format!("delim = {}", sql::text(it))));
@@ -59,7 +64,10 @@ impl Scan<'_> {
             options.push(format!("filename = {}", sql::text(FILE_COLUMN)));
         }
         let function = match self.format {
-            TableFormat::Parquet => "read_parquet",
+            TableFormat::Parquet => {
+                options.extend(self.without_folders());
+                "read_parquet"
+            }
             TableFormat::Csv => {
                 let null_text = self.options.null_text.as_deref().unwrap_or_default();
                 options.extend([types, "auto_detect = false".to_owned(), format!("header = {}", self.header())]);
@@ -130,6 +138,15 @@ impl Scan<'_> {
             sql::text_list(names.iter().map(String::as_str)),
         );
         session.connection().query_row(&query, [], |row| row.get(0)).unwrap_or(false)
+    }
+
+    fn parquet_columns(&self, session: &Session, file: &SourceFile) -> Result<Vec<ResultColumn>, TaskFailure> {
+        session.describe(&format!("FROM {}", self.reading(&[file], &[], false)), &[])
+    }
+
+    /// Folders named `a=b` are columns of files from outside; those of the store are just folders.
+    fn without_folders(&self) -> Option<String> {
+        self.committed.then(|| "hive_partitioning = false".to_owned())
     }
 
     fn csv_columns(

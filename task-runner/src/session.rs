@@ -59,8 +59,10 @@ impl Session {
         let paths: Vec<_> =
             files.iter().map(|path| relation::glob_literal(&path.to_string_lossy()).into_owned()).collect();
         let paths = sql::text_list(paths.iter().map(String::as_str));
-        let view =
-            format!("CREATE VIEW {} AS FROM read_parquet({paths}, union_by_name = true)", sql::identifier(table));
+        let view = format!(
+            "CREATE VIEW {} AS FROM read_parquet({paths}, union_by_name = true, hive_partitioning = false)",
+            sql::identifier(table)
+        );
         session.batch(&view, "read the files")?;
         session.lock()?;
         Ok(session)

@@ -92,3 +92,26 @@ fn an_error_never_shows_the_value_of_a_parameter() {
         assert!(!failure.message.contains("hunter2"), "{failure}");
     }
 }
+
+#[test]
+fn a_query_is_bound_before_the_types_of_its_parameters_are_known() {
+    let mut fixture = Fixture::new();
+    fixture.parameter("day", "TIMESTAMP", json!("2024-01-01")).parameter("names", "VARCHAR[]", json!(["a", "b"]));
+    fixture.parameter("s", "STRUCT(a BIGINT)", json!({"a": 1})).parameter("n", "BIGINT", json!(3));
+    let session = fixture.open().unwrap();
+    for (query, expected) in [
+        ("SELECT $day + INTERVAL 1 DAY", "2024-01-02 00:00:00"),
+        ("SELECT date_trunc('month', $day)::DATE", "2024-01-01"),
+        ("SELECT $s.a", "1"),
+        ("SELECT $names[2]", "b"),
+        ("SELECT len($names)", "2"),
+        ("SELECT 'a' IN $names", "true"),
+        ("SELECT list_filter($names, lambda x: x > 'a')", "[b]"),
+        ("SELECT max(x) FROM range($n) t(x) WHERE $n IS NULL OR x < $n LIMIT $n", "2"),
+        ("SELECT -$n", "-3"),
+        ("PIVOT (SELECT 'x' AS k, $n AS v) ON k IN ('x') USING sum(v)", "3"),
+    ] {
+        session.check(query).unwrap();
+        assert_eq!(rows(&session, query).unwrap(), [expected], "{query}");
+    }
+}

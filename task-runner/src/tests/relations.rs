@@ -162,3 +162,28 @@ fn rows_of_a_manifest_are_typed() {
     let failure = fixture.open().err().unwrap();
     assert!(failure.message.contains("row 1") && !failure.message.contains("Jane"), "{failure}");
 }
+
+#[test]
+fn folders_of_the_store_never_become_columns() {
+    let mut fixture = Fixture::new();
+    let stored = |name: &str| pintail_protocol::StoredFile {
+        key: format!("day=1/{name}.parquet"),
+        bytes: 1,
+        digest: "blake3:0".to_owned(),
+    };
+    for name in ["a", "b"] {
+        let path = fixture.write(&stored(name).key, "");
+        duckdb::Connection::open_in_memory()
+            .unwrap()
+            .execute_batch(&format!("COPY (SELECT '{name}' AS x) TO '{path}'"))
+            .unwrap();
+        fixture.workspace.staged.insert(stored(name).key, path.into());
+    }
+    let source = RelationSource::Committed { files: vec![stored("a"), stored("b")] };
+    fixture.order.relations.push(Relation { name: "t".to_owned(), source, contract: None });
+    assert_eq!(rows(&fixture.open().unwrap(), "FROM t ORDER BY x").unwrap(), ["a", "b"]);
+    fixture.order.relations[0].contract = Some(contract(&[("X", "VARCHAR!")]));
+    assert_eq!(rows(&fixture.open().unwrap(), "SELECT count(*), min(X) FROM t").unwrap(), ["2|a"]);
+    let paths: Vec<_> = fixture.workspace.staged.values().cloned().collect();
+    assert_eq!(crate::preview(&paths, None, 5).unwrap().columns.len(), 1);
+}
