@@ -1,1 +1,10 @@
-fn main() {}
+//! `pintail`, the command line.
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use pintail::Arguments;
+
+fn main() -> ExitCode {
+    pintail::run(Arguments::parse())
+}

@@ -1,0 +1,40 @@
+//! `pintail logs`: what the attempts of a run wrote.
+
+use pintail_storage::layout;
+
+use crate::arguments::Logs;
+use crate::failure::CommandFailure;
+use crate::local::records::Records;
+
+/// A runner keeps no more of one attempt's log.
+const LOG_BYTES: usize = 16 << 20;
+
+pub async fn logs(arguments: Logs) -> Result<(), CommandFailure> {
+    let records = Records::open(&arguments.store.store).await?;
+    let execution = records.execution(&arguments.name).await?.execution;
+    let status = execution.status.unwrap_or_default();
+    let uid = execution.metadata.uid.unwrap_or_default();
+    let wanted = |name: &str| arguments.task.as_deref().is_none_or(|task| task == name);
+    let tasks: Vec<_> = status.task_list.iter().filter(|task| wanted(&task.name)).collect();
+    if tasks.is_empty() {
+        let names: Vec<_> = status.task_list.iter().map(|task| task.name.as_str()).collect();
+        return Err(CommandFailure::usage(format!(
+            "the run has no task {:?}; it has {}",
+            arguments.task.unwrap_or_default(),
+            names.join(", ")
+        )));
+    }
+    for task in tasks {
+        let folder = format!("{}/{}", layout::run_folder(layout::DEFAULT_NAMESPACE, &uid)?, task.name);
+        for key in records.store.list(&folder).await? {
+            if layout::name(&key) != pintail_protocol::LOG_FILE {
+                continue;
+            }
+            let Some(bytes) = records.store.get(&key, LOG_BYTES).await? else { continue };
+            for line in String::from_utf8_lossy(&bytes).lines() {
+                println!("{}  {line}", task.name);
+            }
+        }
+    }
+    Ok(())
+}

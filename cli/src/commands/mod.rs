@@ -1,0 +1,8 @@
+//! One module a command.
+
+pub mod lint;
+pub mod list;
+pub mod logs;
+pub mod preview;
+pub mod run;
+pub mod sql;

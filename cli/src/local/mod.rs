@@ -1,0 +1,7 @@
+//! Runs without a cluster: the same plan, engine and runner, with processes for pods and a store for the API server.
+
+pub mod driver;
+pub mod lock;
+pub mod process;
+pub mod records;
+pub mod start;

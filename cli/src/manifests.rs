@@ -1,0 +1,309 @@
+//! The manifests of a command: read, checked, with every path made absolute.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use kube::ResourceExt;
+use pintail_api as api;
+use pintail_execution::{Connections, sql_name};
+use pintail_plan::manifest::{Document, Object, parse_manifests};
+use pintail_plan::{Located, Plan, Surroundings};
+use pintail_protocol::secret_variable;
+
+use crate::diagnostics;
+use crate::failure::{Code, CommandFailure};
+use crate::local::records::Revision;
+
+/// One file may not be larger; what manifests hold is text that people write.
+const FILE_BYTES: u64 = 4 << 20;
+
+type ConfigMaps = BTreeMap<String, BTreeMap<String, String>>;
+
+/// Everything that a set of files says.
+#[derive(Debug, Default)]
+pub struct Manifests {
+    /// The paths as given, absolute.
+    paths: Vec<String>,
+    /// Text of each file, by its name as it is printed.
+    sources: BTreeMap<String, String>,
+    workflows: Vec<(Document, api::Workflow)>,
+    executions: Vec<api::Execution>,
+    connections: Connections,
+    config_maps: ConfigMaps,
+    secrets: BTreeMap<String, String>,
+    problems: Vec<Located>,
+}
+
+/// A workflow to run.
+pub struct Job<'a> {
+    pub workflow: &'a api::Workflow,
+    /// Of an Execution manifest.
+    pub name: Option<String>,
+    pub inputs: BTreeMap<String, api::Binding>,
+}
+
+impl Manifests {
+    /// Reads files, and the `*.yaml` and `*.yml` files of folders, not of theirs.
+    ///
+    /// # Errors
+    /// Files that cannot be read. What is wrong in them is in [`Manifests::problems`].
+    pub fn read(paths: &[PathBuf]) -> Result<Self, CommandFailure> {
+        let mut manifests = Self::default();
+        let mut files = Vec::new();
+        for path in paths {
+            let absolute = std::path::absolute(path).unwrap_or_else(|_| path.clone());
+            manifests.paths.push(absolute.display().to_string());
+            files.extend(files_of(path)?);
+        }
+        let mut seen = BTreeSet::new();
+        for file in files {
+            if seen.insert(std::fs::canonicalize(&file).unwrap_or_else(|_| file.clone())) {
+                manifests.read_file(&file)?;
+            }
+        }
+        manifests.take_environment();
+        Ok(manifests)
+    }
+
+    /// As [`Manifests::read`]; problems are printed on standard error and fail.
+    pub fn read_right(paths: &[PathBuf]) -> Result<Self, CommandFailure> {
+        let manifests = Self::read(paths)?;
+        let problems = manifests.problems();
+        if problems.is_empty() {
+            return Ok(manifests);
+        }
+        eprint!("{}", diagnostics::as_text(&problems, &manifests.sources));
+        Err(CommandFailure::shown(Code::Failed))
+    }
+
+    fn read_file(&mut self, path: &Path) -> Result<(), CommandFailure> {
+        let name = path.display().to_string();
+        let cannot = |error: &dyn std::fmt::Display| CommandFailure::usage(format!("cannot read {name}: {error}"));
+        let size = std::fs::metadata(path).map_err(|error| cannot(&error))?.len();
+        if size > FILE_BYTES {
+            return Err(cannot(&format!("it has {size} bytes; a manifest has at most {FILE_BYTES}")));
+        }
+        let bytes = std::fs::read(path).map_err(|error| cannot(&error))?;
+        let text = String::from_utf8(bytes).map_err(|_| cannot(&"it is not UTF-8 text"))?;
+        let parsed = parse_manifests(&name, &text);
+        self.problems.extend(parsed.problems);
+        let folder =
+            std::path::absolute(path).ok().and_then(|path| path.parent().map(Path::to_path_buf)).unwrap_or_default();
+        for document in parsed.documents {
+            self.take(document, &folder)?;
+        }
+        self.sources.insert(name, text);
+        Ok(())
+    }
+
+    fn take(&mut self, document: Document, folder: &Path) -> Result<(), CommandFailure> {
+        match document.object.clone() {
+            Object::Workflow(mut workflow) => {
+                for input in &mut workflow.spec.inputs {
+                    if let Some(default) = &mut input.default {
+                        absolute_uri(default, folder);
+                    }
+                }
+                self.workflows.push((document, *workflow));
+            }
+            Object::Connection(mut connection) => {
+                let spec = &mut connection.spec;
+                let paths = [
+                    spec.folder.as_mut().map(|folder| &mut folder.path),
+                    spec.duckdb.as_mut().map(|duckdb| &mut duckdb.path),
+                ];
+                for path in paths.into_iter().flatten() {
+                    *path = folder.join(&path).display().to_string();
+                }
+                self.connections.insert(sql_name(&connection.name_any()), Arc::new(*connection));
+            }
+            Object::Execution(mut execution) => {
+                execution.spec.inputs.values_mut().for_each(|binding| absolute_uri(binding, folder));
+                self.executions.push(*execution);
+            }
+            Object::Secret(secret) => {
+                for (key, value) in secret.data {
+                    let value = String::from_utf8(value).map_err(|_| {
+                        CommandFailure::failed(format!("key {key:?} of Secret {:?} is not UTF-8 text", secret.name))
+                    })?;
+                    self.secrets.insert(secret_variable(&secret.name, &key), value);
+                }
+            }
+            Object::ConfigMap(config_map) => {
+                self.config_maps.insert(config_map.name, config_map.data);
+            }
+            Object::Kustomization(kustomization) => {
+                for generator in kustomization.config_maps {
+                    let read = |(key, file): (String, String)| Ok((key, read_text(&folder.join(file))?));
+                    let files = generator.files.into_iter().map(read).collect::<Result<Vec<_>, CommandFailure>>()?;
+                    self.config_maps.insert(generator.name, generator.literals.into_iter().chain(files).collect());
+                }
+            }
+            Object::Artifact(_) | Object::Other { .. } => {}
+        }
+        Ok(())
+    }
+
+    /// The environment's value of a secret goes before a manifest's.
+    fn take_environment(&mut self) {
+        let own = |name: &str| name.starts_with("PINTAIL_SECRET_");
+        let variables =
+            std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
+        self.secrets.extend(variables.filter(|(name, _)| own(name)));
+    }
+
+    /// All that is wrong, by file and place.
+    pub fn problems(&self) -> Vec<Located> {
+        let mut problems = self.problems.clone();
+        let surroundings = self.surroundings(self.config_maps.clone());
+        for (document, workflow) in &self.workflows {
+            if let Err(found) = pintail_plan::compile(workflow, &surroundings) {
+                problems.extend(document.locate_all(found));
+            }
+        }
+        problems.sort_by(|a, b| (&a.file, a.line, a.column).cmp(&(&b.file, b.line, b.column)));
+        problems
+    }
+
+    fn surroundings(&self, config_maps: ConfigMaps) -> Surroundings {
+        Surroundings { connections: self.connections.clone(), config_maps }
+    }
+
+    /// The plan of a workflow with these manifests' connections.
+    pub fn compile(&self, workflow: &api::Workflow, config_maps: ConfigMaps) -> Result<Plan, CommandFailure> {
+        pintail_plan::compile(workflow, &self.surroundings(config_maps)).map_err(|problems| {
+            let lines: Vec<String> = problems.iter().map(ToString::to_string).collect();
+            CommandFailure::failed(format!("workflow {} has problems:\n{}", workflow.name_any(), lines.join("\n")))
+        })
+    }
+
+    /// What is to run, producers of datasets before those that read them: the Execution manifests if there are any,
+    /// else each workflow once; only that of `wanted` if it is given.
+    pub fn jobs(&self, wanted: Option<&str>) -> Result<Vec<Job<'_>>, CommandFailure> {
+        let mut jobs = Vec::new();
+        for execution in &self.executions {
+            let workflow = self.workflow(&execution.spec.workflow_ref.name)?;
+            jobs.push(Job { workflow, name: execution.metadata.name.clone(), inputs: execution.spec.inputs.clone() });
+        }
+        if jobs.is_empty() {
+            let job = |(_, workflow)| Job { workflow, name: None, inputs: BTreeMap::new() };
+            jobs = self.workflows.iter().map(|(document, workflow)| job((document, workflow))).collect();
+        }
+        if let Some(wanted) = wanted {
+            self.workflow(wanted)?;
+            jobs.retain(|job| job.workflow.name_any() == wanted);
+        }
+        if jobs.is_empty() {
+            return Err(CommandFailure::usage("there is no Workflow in these files"));
+        }
+        producers_first(jobs)
+    }
+
+    /// The workflow of that name.
+    pub fn workflow(&self, name: &str) -> Result<&api::Workflow, CommandFailure> {
+        let found = self.workflows.iter().find(|(_, workflow)| workflow.name_any() == name);
+        found.map(|(_, workflow)| workflow).ok_or_else(|| {
+            let names: Vec<String> = self.workflows.iter().map(|(_, workflow)| workflow.name_any()).collect();
+            CommandFailure::usage(format!(
+                "there is no Workflow {name:?} in these files; there are: {}",
+                names.join(", ")
+            ))
+        })
+    }
+
+    /// What a run of the workflow pins.
+    pub fn revision(&self, workflow: &api::Workflow) -> Revision {
+        let references = workflow.spec.tasks.iter().filter_map(|task| task.duckdb.as_ref()?.query_from.as_ref());
+        let names: BTreeSet<&str> = references.map(|from| from.config_map_key_ref.name.as_str()).collect();
+        let used = self.config_maps.iter().filter(|(name, _)| names.contains(name.as_str()));
+        let config_maps = used.map(|(name, data)| (name.clone(), data.clone())).collect();
+        Revision { workflow: workflow.clone(), config_maps }
+    }
+
+    pub fn paths(&self) -> &[String] {
+        &self.paths
+    }
+
+    pub fn sources(&self) -> &BTreeMap<String, String> {
+        &self.sources
+    }
+
+    pub fn connections(&self) -> &Connections {
+        &self.connections
+    }
+
+    pub fn config_maps(&self) -> &ConfigMaps {
+        &self.config_maps
+    }
+
+    pub fn secrets(&self) -> &BTreeMap<String, String> {
+        &self.secrets
+    }
+}
+
+/// Makes the `uri` of a table source absolute, counted from `folder`; URLs stay.
+pub fn absolute_uri(binding: &mut api::Binding, folder: &Path) {
+    if let Some(serde_json::Value::String(uri)) = binding.0.get_mut("uri") {
+        if !uri.contains("://") {
+            *uri = folder.join(&uri).display().to_string();
+        }
+    }
+}
+
+fn files_of(path: &Path) -> Result<Vec<PathBuf>, CommandFailure> {
+    let cannot = |error: std::io::Error| CommandFailure::usage(format!("cannot read {}: {error}", path.display()));
+    if !std::fs::metadata(path).map_err(cannot)?.is_dir() {
+        return Ok(vec![path.to_path_buf()]);
+    }
+    let mut files = Vec::new();
+    for entry in std::fs::read_dir(path).map_err(cannot)? {
+        let file = entry.map_err(cannot)?.path();
+        let is_manifest = file.extension().is_some_and(|ending| ending == "yaml" || ending == "yml");
+        if is_manifest && file.is_file() {
+            files.push(file);
+        }
+    }
+    if files.is_empty() {
+        return Err(CommandFailure::usage(format!("there is no *.yaml file in {}", path.display())));
+    }
+    files.sort();
+    Ok(files)
+}
+
+fn read_text(path: &Path) -> Result<String, CommandFailure> {
+    std::fs::read_to_string(path)
+        .map_err(|error| CommandFailure::usage(format!("cannot read {}: {error}", path.display())))
+}
+
+fn published(workflow: &api::Workflow) -> impl Iterator<Item = &str> {
+    let outputs = workflow.spec.outputs.as_deref().unwrap_or_default();
+    outputs.iter().filter_map(|output| output.publish.as_ref()).map(|publish| publish.artifact.as_str())
+}
+
+fn taken(job: &Job<'_>) -> BTreeSet<String> {
+    let inputs = job.workflow.spec.inputs.iter();
+    let bindings = inputs.filter_map(|input| job.inputs.get(&input.name).or(input.default.as_ref()));
+    bindings.filter_map(|binding| binding.0.get("artifact")?.as_str().map(str::to_owned)).collect()
+}
+
+/// Orders jobs so that a dataset is published before it is read, else as they stand.
+fn producers_first(mut waiting: Vec<Job<'_>>) -> Result<Vec<Job<'_>>, CommandFailure> {
+    let mut ordered = Vec::new();
+    while !waiting.is_empty() {
+        let to_come: BTreeSet<String> =
+            waiting.iter().flat_map(|job| published(job.workflow)).map(str::to_owned).collect();
+        let own = |job: &Job<'_>| published(job.workflow).map(str::to_owned).collect::<BTreeSet<_>>();
+        let free =
+            waiting.iter().position(|job| taken(job).intersection(&to_come).all(|dataset| own(job).contains(dataset)));
+        let Some(position) = free else {
+            let names: Vec<String> = waiting.iter().map(|job| job.workflow.name_any()).collect();
+            return Err(CommandFailure::usage(format!(
+                "these workflows read each other's datasets in a circle: {}; choose one with --workflow",
+                names.join(", ")
+            )));
+        };
+        ordered.push(waiting.remove(position));
+    }
+    Ok(ordered)
+}

@@ -1,0 +1,115 @@
+//! What a person sees of a run under way: live lines on a terminal, one plain line a change elsewhere.
+
+use std::collections::BTreeMap;
+use std::io::IsTerminal;
+use std::time::Duration;
+
+use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
+use pintail_api as api;
+
+/// Shows the tasks of one run on standard error.
+pub struct Progress {
+    /// State and attempt of each task as they were last shown.
+    shown: BTreeMap<String, (String, Option<i32>)>,
+    live: Option<Live>,
+    width: usize,
+}
+
+struct Live {
+    bars: MultiProgress,
+    running: BTreeMap<String, ProgressBar>,
+}
+
+impl Progress {
+    /// For a run whose tasks have these names.
+    pub fn new<'a>(names: impl Iterator<Item = &'a str>) -> Self {
+        let live =
+            std::io::stderr().is_terminal().then(|| Live { bars: MultiProgress::new(), running: BTreeMap::new() });
+        let width = names.map(str::len).max().unwrap_or(0);
+        Self { shown: BTreeMap::new(), live, width }
+    }
+
+    /// Shows what has changed since the last call.
+    pub fn show(&mut self, status: &api::ExecutionStatus) {
+        for task in &status.task_list {
+            let now = (task.state.clone(), task.attempt);
+            if task.state == "Waiting" || self.shown.get(&task.name) == Some(&now) {
+                continue;
+            }
+            self.shown.insert(task.name.clone(), now);
+            self.change(task);
+        }
+    }
+
+    /// A line of its own.
+    pub fn note(&self, line: &str) {
+        match &self.live {
+            // Where the terminal is gone there is nobody to tell.
+            Some(live) => drop(live.bars.println(line)),
+            None => eprintln!("{line}"),
+        }
+    }
+
+    fn change(&mut self, task: &api::TaskStatus) {
+        let line = self.line(task);
+        let Some(live) = &mut self.live else {
+            eprintln!("{line}");
+            return;
+        };
+        if task.state == "Running" {
+            let bar = live.running.entry(task.name.clone()).or_insert_with(|| live.bars.add(spinner()));
+            bar.set_message(line);
+        } else {
+            if let Some(bar) = live.running.remove(&task.name) {
+                bar.finish_and_clear();
+            }
+            drop(live.bars.println(line));
+        }
+    }
+
+    fn line(&self, task: &api::TaskStatus) -> String {
+        let mut parts = Vec::new();
+        if task.state != "Running" {
+            parts.extend(task.duration.clone());
+        }
+        parts.extend(task.rows.map(|rows| format!("{} rows", grouped(rows))));
+        parts.extend(task.attempt.filter(|attempt| *attempt > 1).map(|attempt| format!("attempt {attempt}")));
+        parts.extend(task.reused_from.as_ref().map(|run| format!("taken over from {run}")));
+        parts.extend(task.message.clone());
+        format!("  {:width$}  {:9}  {}", task.name, task.state, parts.join(", "), width = self.width)
+            .trim_end()
+            .to_owned()
+    }
+}
+
+fn spinner() -> ProgressBar {
+    let bar = ProgressBar::new_spinner();
+    if let Ok(style) = ProgressStyle::with_template("{spinner}{msg}  {elapsed}") {
+        bar.set_style(style);
+    }
+    bar.enable_steady_tick(Duration::from_millis(100));
+    bar
+}
+
+/// A count with its thousands parted by commas.
+pub fn grouped(number: i64) -> String {
+    let digits = number.unsigned_abs().to_string();
+    let mut text = String::new();
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index) % 3 == 0 {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    if number < 0 { format!("-{text}") } else { text }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn thousands_are_parted() {
+        assert_eq!([0, 999, 1000, 1_234_567, -1000].map(grouped), ["0", "999", "1,000", "1,234,567", "-1,000"]);
+    }
+}
