@@ -9,6 +9,8 @@
 mod compile;
 mod data_type;
 pub mod expression;
+#[cfg(test)]
+mod fuzz;
 mod input;
 pub mod manifest;
 mod model;
@@ -20,4 +22,5 @@ pub use compile::compile;
 pub use input::{bind_inputs, parse_input_text};
 pub use model::*;
 pub use problem::{FieldPath, Located, Problem, Segment};
+pub use quantity::duration as parse_duration;
 pub use rule::Rule;

@@ -37,6 +37,7 @@ pub enum InputKind {
 }
 
 /// What an input is bound to by a default or by a run.
+#[allow(clippy::large_enum_variant, reason = "a run has a few of them")]
 #[derive(Clone, Debug, PartialEq)]
 pub enum InputValue {
     Table(api::TableSource),

@@ -11,7 +11,7 @@ const UNITS_MS: [(&str, u64); 5] = [("ms", 1), ("s", 1000), ("m", 60_000), ("h",
 ///
 /// # Errors
 /// Says what is wrong, for a person.
-pub(crate) fn duration(text: &str) -> Result<Duration, String> {
+pub fn duration(text: &str) -> Result<Duration, String> {
     let example = "; write for example `90s`, `10m`, `1h30m` or `7d`";
     let mut rest = text;
     let mut total_ms: u64 = 0;
@@ -24,7 +24,8 @@ pub(crate) fn duration(text: &str) -> Result<Duration, String> {
         let Some(number) = number else { return Err(format!("`{text}` is no duration{example}")) };
         let Some((_, unit_ms)) = UNITS_MS.iter().find(|(name, _)| *name == unit) else {
             return Err(match unit {
-                "" => format!("`{text}` has no unit{example}"),
+                "" if rest.len() == digits => format!("`{text}` has no unit{example}"),
+                "" => format!("`{text}` is no duration{example}"),
                 _ => format!("`{text}` has an unknown unit `{unit}`{example}"),
             });
         };

@@ -72,7 +72,7 @@ rules! {
     UnknownName, "unknown-name", "Every name that is used exists.",
         "`uses`, `dependsOn`, charts, exports and attachments name inputs, tasks and each other; a name that nothing has is most often a slip. `uses: [recnt]` is refused with the hint `recent`. A table that a chart, an export or an attachment names must be in the task's own `uses` or `with`.";
     SelfReference, "self-reference", "A task does not use itself.",
-        "A task cannot need its own result. To carry something from one run to the next, load it into a database and read that.";
+        "A task cannot need its own result, as in `{ name: a, uses: [a] }`. To carry something from one run to the next, load it into a database and read that.";
     DependencyCycle, "dependency-cycle", "Tasks do not wait for each other in a circle.",
         "If `a` uses `b` and `b` uses `a`, neither can start. The message names the whole circle; break it at one place, or join two tasks into one.";
     UnorderedLoad, "unordered-load", "A task that reads a database runs before or after the tasks that load into it.",
@@ -128,12 +128,12 @@ rules! {
     InvalidOutput, "invalid-output", "An output is a result or one expression.",
         "`value` is `$(tasks.<task>)`, `$(tasks.<task>.<output>)` or one expression that gives a scalar: `$(tasks.stats.mean)`. Text around it is not kept; write `$(\"mean: \" + string(tasks.stats.mean))`.";
     InvalidPublish, "invalid-publish", "A published output is a table, and each is published once.",
-        "Only a table that a task keeps can become a version of a dataset; the rows of a load are in their database already. A table is written to the place of its dataset from the start, so it cannot be published twice, and one run publishes one version of a dataset's partition.";
+        "Only a table that a task keeps can become a version of a dataset, as in `{ name: trends, value: $(tasks.trends), publish: { artifact: sales_trends } }`; the rows of a load are in their database already. A table is written to the place of its dataset from the start, so it cannot be published twice, and one run publishes one version of a dataset's partition.";
     // Binding.
     MissingInput, "missing-input", "Every input without a default is given.",
         "A run binds each input that has no `default` and is not `optional: true`: `pintail run retail.yaml --input min_quantity=5`.";
     UnknownInput, "unknown-input", "Only inputs of the workflow are given.",
         "A name that the workflow has no input of is most often a slip: `--input min_quantty=5` is refused with the hint `min_quantity`.";
     PlanLimit, "plan-limit", "A workflow is within the limits of a run.",
-        "A workflow has at most 1,000 tasks, and its definition with all its SQL at most 512 KiB, so that it can be kept whole with every run. Split a larger one into workflows that hand over by datasets.";
+        "A workflow has at most 1,000 tasks, and its definition with all its SQL at most 512 KiB, so that it can be kept whole with every run. Split a larger one into workflows that hand over by datasets: `publish: { artifact: orders }` in the one, `default: { artifact: orders }` in the other.";
 }

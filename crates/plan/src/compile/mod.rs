@@ -33,6 +33,7 @@ use crate::model::{Plan, Surroundings};
 use crate::problem::{FieldPath, MAX_PROBLEMS, Problem, nearest};
 
 pub(crate) use inputs::scalar_problem;
+pub(crate) use names::object_name_problem;
 pub(crate) use source::check_table_source;
 
 /// More are no workflow that a person can follow; the schema has the same limit.

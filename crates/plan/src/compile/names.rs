@@ -66,6 +66,34 @@ pub(super) fn check_output(name: &str, path: &FieldPath) -> Option<Problem> {
     check(name, "output", path)
 }
 
+/// Checks `metadata.name`. Its length is the business of the kind's own rule.
+pub(crate) fn object_name_problem(name: &str, kind: &str, path: &FieldPath) -> Option<Problem> {
+    let is_label = !name.is_empty()
+        && !name.starts_with('-')
+        && !name.ends_with('-')
+        && name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-');
+    if !is_label {
+        let message = format!(
+            "`{}` is no name of an object: lower-case letters, digits and `-`, no `-` first or last",
+            crate::problem::excerpt(name)
+        );
+        let meant: String = name
+            .chars()
+            .map(|char| if char.is_ascii_alphanumeric() { char.to_ascii_lowercase() } else { '-' })
+            .collect();
+        let meant = Some(meant.trim_matches('-')).filter(|meant| !meant.is_empty()).map(|meant| format!("`{meant}`"));
+        return Some(Problem::new(Rule::ObjectName, path.clone(), message).suggest(meant));
+    }
+    if kind != "Connection" {
+        return None;
+    }
+    let sql_name = name.replace('-', "_");
+    check(&sql_name, "connection", path).map(|problem| {
+        let message = format!("in SQL the connection is `{sql_name}`, which cannot be: {}", problem.message);
+        Problem { rule: Rule::ObjectName, message, suggestion: None, ..problem }
+    })
+}
+
 fn with_article(what: &str) -> String {
     let article = if what.starts_with(['a', 'e', 'i', 'o', 'u']) { "an" } else { "a" };
     format!("{article} {what}")

@@ -4,7 +4,7 @@ use pintail_engine::{NeedKind, TaskNode};
 
 use super::Compiler;
 use crate::Rule;
-use crate::problem::{FieldPath, Problem};
+use crate::problem::{FieldPath, Problem, listing};
 
 /// Circles that are reported: each hides others that touch it, and a few show what is wrong.
 const CYCLES_MAX: usize = 20;
@@ -54,19 +54,20 @@ impl Compiler<'_> {
         for (reader, task) in tasks.iter().enumerate() {
             for (position, connection) in task.reads.iter().enumerate() {
                 let database = self.database(connection);
-                for (load, _) in loads.iter().filter(|(load, into)| *into == database && *load != reader) {
-                    if !reaches(needs, reader, *load) && !reaches(needs, *load, reader) {
-                        found.push((reader, position, *load));
-                    }
-                }
+                let unordered = |load: usize| !reaches(needs, reader, load) && !reaches(needs, load, reader);
+                let loads =
+                    loads.iter().filter(|(load, into)| *into == database && *load != reader && unordered(*load));
+                let names: Vec<&str> = loads.map(|(load, _)| nodes[*load].name.as_str()).collect();
+                found.push((reader, position, names));
             }
         }
-        for (reader, position, load) in found {
-            let load = &nodes[load].name;
+        for (reader, position, loads) in found {
+            let Some(first) = loads.first() else { continue };
             let path = FieldPath::root().field("spec").field("tasks").index(reader).field("reads").index(position);
-            let message =
-                format!("task `{load}` loads into this database, and nothing says which of the two runs first");
-            let meant = format!("`uses: [{load}]`, which reads what it loaded, or `dependsOn: [{load}]`");
+            let load = if loads.len() == 1 { "loads" } else { "load" };
+            let loaders = listing(loads.iter().copied());
+            let message = format!("{loaders} {load} into this database, and nothing says which task runs first");
+            let meant = format!("`uses: [{first}]`, which reads what it loaded, or `dependsOn: [{first}]`");
             self.report(Problem::new(Rule::UnorderedLoad, path, message).suggest(Some(meant)));
         }
     }

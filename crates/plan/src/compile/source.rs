@@ -6,7 +6,7 @@ use serde_json::Value as Json;
 use super::names;
 use crate::Rule;
 use crate::data_type::Type;
-use crate::manifest::check_json;
+use crate::manifest::read_table_source;
 use crate::model::Contract;
 use crate::problem::{FieldPath, Problem, listing};
 
@@ -24,7 +24,7 @@ pub(crate) fn check_table_source(
         let meant = binding.0.as_str().map(|text| format!("`{{ uri: {text:?} }}`"));
         return Err(vec![Problem::new(Rule::TableSource, path.clone(), message).suggest(meant)]);
     };
-    let source: api::TableSource = check_json(&binding.0, path)?;
+    let source = read_table_source(&binding.0, path)?;
     let mut problems = Vec::new();
     let mut report = |rule, path: FieldPath, message: String| problems.push(Problem::new(rule, path, message));
     let given: Vec<&str> =

@@ -128,3 +128,116 @@ fn a_revision_changes_with_the_definition_and_with_the_sql_of_config_maps() {
     assert_eq!(plan(spec.clone()).revision, plan(inline).revision);
     assert_ne!(plan(spec).revision, plan(other).revision);
 }
+
+/// A workflow of `tasks` tasks in layers, as YAML, each with an expression and a query.
+pub(crate) fn generated(tasks: usize) -> String {
+    use std::fmt::Write as _;
+    let mut text = "apiVersion: pintail.dev/v1alpha1\nkind: Workflow\nmetadata: { name: generated }\nspec:\n  inputs:\n    - { name: least, type: BIGINT, default: 1 }\n  tasks:\n".to_owned();
+    for index in 0..tasks {
+        let name = format!("t{index}");
+        let uses = if index >= 10 {
+            format!("[least, t{}, t{}]", index - 10, index - 9 + index % 9)
+        } else {
+            "[least]".to_owned()
+        };
+        let when = if index >= 10 {
+            format!("      when: $(tasks.t{}.rows > inputs.least + {index} || has(inputs.least))\n", index - 10)
+        } else {
+            String::new()
+        };
+        writeln!(text, "    - name: {name}\n      uses: {uses}\n{when}      retries: {{ limit: 2 }}\n      duckdb:\n        query: |\n          SELECT *, $least AS least\n          FROM (VALUES ({index})) AS v(a)\n          WHERE a > $least").expect("text");
+    }
+    text
+}
+
+#[test]
+fn a_workflow_of_a_thousand_tasks_compiles() {
+    let text = generated(1000);
+    let start = std::time::Instant::now();
+    let parsed = crate::manifest::parse_manifests("a.yaml", &text);
+    let parse_time = start.elapsed();
+    assert_eq!(parsed.problems, []);
+    let crate::manifest::Object::Workflow(workflow) = &parsed.documents[0].object else { panic!("a workflow") };
+    let plan = compile(workflow, &Surroundings::default()).expect("right");
+    println!("{} KiB: parse {parse_time:?}, compile {:?}", text.len() >> 10, start.elapsed() - parse_time);
+    assert_eq!(plan.tasks.len(), 1000);
+}
+
+#[test]
+fn a_workflow_beyond_the_limits_is_refused() {
+    let many: Vec<Value> =
+        (0..1001).map(|index| json!({ "name": format!("t{index}"), "duckdb": { "query": "SELECT 1" } })).collect();
+    let query = "x".repeat(130_000);
+    let large: Vec<Value> =
+        (0..5).map(|index| json!({ "name": format!("t{index}"), "duckdb": { "query": query } })).collect();
+    for tasks in [many, large] {
+        let problems = compile(&workflow(json!({ "tasks": tasks })), &surroundings()).expect_err("too large");
+        assert_eq!(problems.iter().map(|problem| problem.rule).collect::<Vec<_>>(), [Rule::PlanLimit]);
+    }
+}
+
+fn inputs() -> Plan {
+    plan(json!({
+        "inputs": [
+            { "name": "least", "type": "BIGINT", "default": 1 },
+            { "name": "day", "type": "DATE", "optional": true },
+            { "name": "tags", "type": "VARCHAR[]" },
+            { "name": "recent", "type": "table" },
+        ],
+        "tasks": [{ "name": "a", "duckdb": { "query": "SELECT 1" } }],
+    }))
+}
+
+fn given(value: Value) -> BTreeMap<String, api::Binding> {
+    serde_json::from_value(value).expect("bindings")
+}
+
+#[test]
+fn inputs_are_bound_to_what_is_given_or_to_their_default() {
+    let bound = bind_inputs(&inputs(), &given(json!({ "tags": ["a"], "recent": { "uri": "a.csv" } }))).expect("bound");
+    let source = api::TableSource { uri: Some("a.csv".to_owned()), ..Default::default() };
+    assert_eq!(
+        bound,
+        [
+            ("least".to_owned(), InputValue::Scalar(json!(1))),
+            ("day".to_owned(), InputValue::Scalar(Value::Null)),
+            ("tags".to_owned(), InputValue::Scalar(json!(["a"]))),
+            ("recent".to_owned(), InputValue::Table(source)),
+        ]
+    );
+}
+
+#[test]
+fn every_input_that_cannot_be_bound_is_named() {
+    let problems =
+        bind_inputs(&inputs(), &given(json!({ "least": "x", "daay": 1, "day": "2024-13-01", "recent": "a.csv" })));
+    let problems: Vec<String> = problems.expect_err("problems").iter().map(ToString::to_string).collect();
+    insta::assert_snapshot!("inputs", problems.join("\n"));
+}
+
+#[test]
+fn the_text_of_an_input_is_read_by_its_type() {
+    let table = InputKind::Table { contract: None };
+    let scalar = |name: &str| InputKind::Scalar(DataType(name.to_owned()));
+    for (kind, text, expected) in [
+        (scalar("BIGINT"), "5", json!(5)),
+        (scalar("BIGINT"), "five", json!("five")),
+        (scalar("DOUBLE"), "1.5", json!(1.5)),
+        (scalar("BOOLEAN"), "true", json!(true)),
+        (scalar("VARCHAR"), "5", json!("5")),
+        (scalar("VARCHAR"), "null", json!("null")),
+        (scalar("DATE"), "null", json!(null)),
+        (scalar("DATE"), "2024-01-31", json!("2024-01-31")),
+        (scalar("DECIMAL(12,2)"), "1.10", json!("1.10")),
+        (scalar("VARCHAR[]"), "[\"a\"]", json!(["a"])),
+        (scalar("JSON"), "{\"a\": 1}", json!({ "a": 1 })),
+        (scalar("JSON"), "a", json!("a")),
+        (table.clone(), "data/x.csv", json!({ "uri": "data/x.csv" })),
+        (table.clone(), "{\"artifact\": \"x\"}", json!({ "artifact": "x" })),
+        (table.clone(), "[{\"a\": 1}]", json!({ "rows": [{ "a": 1 }] })),
+    ] {
+        assert_eq!(parse_input_text(&kind, text).map(|binding| binding.0), Ok(expected), "{text}");
+    }
+    assert!(parse_input_text(&scalar("VARCHAR[]"), "a").is_err());
+    assert!(parse_input_text(&table, "{").is_err());
+}

@@ -14,9 +14,9 @@ use super::{Reference, Scope, ScopeName};
 
 /// Values, and units of 64 bytes of text, that one expression may see: more belongs into SQL.
 const SCOPE_UNITS_MAX: usize = 20_000;
-/// Units that one evaluation may read in all. A comprehension reads its scope again at each step; 20 million take a
-/// second or two, and nothing else stops it.
-const READ_UNITS_MAX: usize = 20_000_000;
+/// Units that one evaluation may read in all. A comprehension reads its scope again at each step, and may copy what it
+/// reads; this many take a tenth of a second and 128 MB, and nothing else stops it.
+const READ_UNITS_MAX: usize = 2_000_000;
 /// Values of a result.
 const RESULT_VALUES_MAX: usize = 20_000;
 
@@ -175,6 +175,11 @@ fn explain(error: &ExecutionError) -> String {
 fn operation(function: &str) -> String {
     let symbol = function.trim_matches(|char| char == '_' || char == '@');
     match function {
+        "add" => "`+`".to_owned(),
+        "sub" => "`-`".to_owned(),
+        "mul" => "`*`".to_owned(),
+        "div" => "`/`".to_owned(),
+        "rem" => "`%`".to_owned(),
         "_[_]" => "an index".to_owned(),
         "_?_:_" => "a condition".to_owned(),
         _ if symbol.starts_with(|char: char| char.is_ascii_alphabetic()) && symbol != "in" => format!("{symbol}()"),

@@ -24,16 +24,24 @@ use cel::IdedExpr;
 pub(crate) use infer::{Kind, infer};
 pub(crate) use parse::{find, on_large_stack};
 pub use template::Template;
+pub(crate) use template::is_cut;
 
 use crate::Rule;
 
 /// One CEL expression, found to be within bounds.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Expression {
     /// The text between `$(` and `)`.
     pub source: String,
     tree: Arc<IdedExpr>,
     references: Arc<[Reference]>,
+}
+
+/// The source only.
+impl std::fmt::Debug for Expression {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_tuple("Expression").field(&self.source).finish()
+    }
 }
 
 /// What an expression reads: a scope and the fields after it, as far as they are written out.

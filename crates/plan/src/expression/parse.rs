@@ -174,6 +174,9 @@ impl<'a> Walk<'a> {
             && let Some((root, path)) = names.split_first()
             && !self.variables.contains(root)
         {
+            if names.len() > TREE_DEPTH_MAX {
+                return Err(limit(format!("a path has more than {TREE_DEPTH_MAX} names"), 0));
+            }
             return self.path(root, path);
         }
         match &tree.expr {

@@ -146,3 +146,22 @@ fn null_in_text(expression: &Expression) -> EvaluateError {
     );
     EvaluateError { source_text, message }
 }
+
+/// Whether text ends within an expression.
+pub(crate) fn is_cut(text: &str) -> bool {
+    let mut rest = text;
+    while let Some(at) = rest.find("$(") {
+        let body = &rest[at + 2..];
+        if rest[..at].ends_with('$') {
+            rest = body;
+            continue;
+        }
+        match scan::closing(body) {
+            Ok(Some(length)) => rest = &body[length + 1..],
+            Ok(None) => return true,
+            // Cut within a string; any other error is the expression's own.
+            Err(error) => return error.message.contains("not closed"),
+        }
+    }
+    false
+}

@@ -1,0 +1,122 @@
+use std::sync::Arc;
+
+use pintail_api as api;
+
+use super::tree::{Node, NodeValue, Position, Style};
+use super::{ConfigMap, Kustomization, Secret};
+use crate::problem::{FieldPath, Located, Problem};
+
+/// One document of a file.
+#[derive(Clone, Debug)]
+pub struct Document {
+    pub file: Arc<str>,
+    /// Where it begins.
+    pub at: Position,
+    pub object: Object,
+    pub(super) text: Arc<str>,
+    pub(super) root: Node,
+    /// Where `object` is not what was written, because that was reported.
+    pub(super) mended: Vec<FieldPath>,
+}
+
+/// What a document holds. Where the file has problems, this is the nearest right object: good to look for further
+/// problems in, never to be run.
+#[derive(Clone, Debug)]
+pub enum Object {
+    Workflow(Box<api::Workflow>),
+    Connection(Box<api::Connection>),
+    Execution(Box<api::Execution>),
+    Artifact(Box<api::Artifact>),
+    Secret(Secret),
+    ConfigMap(ConfigMap),
+    Kustomization(Kustomization),
+    /// Of another program; left alone.
+    Other {
+        api_version: String,
+        kind: String,
+    },
+}
+
+impl Object {
+    /// As the field `kind` has it.
+    pub fn kind(&self) -> &str {
+        match self {
+            Self::Workflow(_) => "Workflow",
+            Self::Connection(_) => "Connection",
+            Self::Execution(_) => "Execution",
+            Self::Artifact(_) => "Artifact",
+            Self::Secret(_) => "Secret",
+            Self::ConfigMap(_) => "ConfigMap",
+            Self::Kustomization(_) => "Kustomization",
+            Self::Other { kind, .. } => kind,
+        }
+    }
+
+    /// `metadata.name`; none of a kustomization and of other programs' objects.
+    pub fn name(&self) -> Option<&str> {
+        match self {
+            Self::Workflow(object) => object.metadata.name.as_deref(),
+            Self::Connection(object) => object.metadata.name.as_deref(),
+            Self::Execution(object) => object.metadata.name.as_deref(),
+            Self::Artifact(object) => object.metadata.name.as_deref(),
+            Self::Secret(object) => Some(&object.name),
+            Self::ConfigMap(object) => Some(&object.name),
+            Self::Kustomization(_) | Self::Other { .. } => None,
+        }
+    }
+}
+
+impl Document {
+    /// The problem with its place: that of its field, or of the nearest that is there.
+    pub fn locate(&self, problem: Problem) -> Located {
+        let (mut at, node) = self.root.locate(&problem.path);
+        if let (Some(offset), Some(node)) = (problem.offset, node) {
+            at = self.place_in_text(node, offset).unwrap_or(at);
+        }
+        self.located(at, problem)
+    }
+
+    /// The problems with their places, in order of place. Those that only echo a problem of the file's own are left out:
+    /// a field that has a wrong type there is not wrong in another way here.
+    pub fn locate_all(&self, problems: Vec<Problem>) -> Vec<Located> {
+        let is_echo =
+            |problem: &Problem| self.mended.iter().any(|mended| problem.path.segments().starts_with(mended.segments()));
+        let mut located: Vec<Located> =
+            problems.into_iter().filter(|problem| !is_echo(problem)).map(|problem| self.locate(problem)).collect();
+        located.sort_by_key(|located| (located.line, located.column));
+        located
+    }
+
+    pub(super) fn located(&self, at: Position, problem: Problem) -> Located {
+        Located { file: self.file.to_string(), line: at.line, column: at.column, problem }
+    }
+
+    /// The place of an offset in a scalar's text, where the text stands in the file as it is read.
+    fn place_in_text(&self, node: &Node, offset: usize) -> Option<Position> {
+        let NodeValue::Text(text, style) = &node.value else { return None };
+        let before = text.get(..offset)?;
+        match style {
+            Style::Plain | Style::Quoted => {
+                let quote = usize::from(*style == Style::Quoted);
+                let line = self.text.lines().nth(node.at.line - 1)?;
+                let skipped = node.at.column - 1 + quote;
+                let start = line.char_indices().nth(skipped).map(|(start, _)| start)?;
+                let is_verbatim = line[start..].starts_with(before);
+                is_verbatim.then(|| Position { line: node.at.line, column: skipped + before.chars().count() + 1 })
+            }
+            Style::Literal => {
+                let line_start = before.rfind('\n').map_or(0, |at| at + 1);
+                let content = text[line_start..].lines().next().unwrap_or_default();
+                let breaks = before.matches('\n').count();
+                // The parser gives the place of the first line, or that of the `|` above it.
+                let (line_number, indentation) = (node.at.line..=node.at.line + 1).find_map(|first| {
+                    let line = self.text.lines().nth(first + breaks - 1)?;
+                    let indentation = line.strip_suffix(content)?;
+                    indentation.bytes().all(|byte| byte == b' ').then_some((first + breaks, indentation.len()))
+                })?;
+                Some(Position { line: line_number, column: indentation + before[line_start..].chars().count() + 1 })
+            }
+            Style::Folded => None,
+        }
+    }
+}

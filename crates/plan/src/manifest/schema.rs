@@ -1,0 +1,248 @@
+//! The schemas of the kinds, taken from their CustomResourceDefinitions: what the API server checks is checked here.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, LazyLock};
+
+use cel::{Context, Env, IdedExpr, Value};
+use pintail_api as api;
+use schemars::generate::SchemaSettings;
+use serde_json::Value as Json;
+
+/// One node of a structural schema.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Schema {
+    pub shape: Shape,
+    pub rules: Vec<Arc<RuleOfSchema>>,
+}
+
+#[derive(Clone, Debug, Default)]
+pub(super) enum Shape {
+    /// Anything at all.
+    #[default]
+    Any,
+    Text {
+        length_min: u64,
+        length_max: u64,
+        /// The only texts that are allowed; none for any.
+        words: Vec<String>,
+    },
+    Integer {
+        min: i64,
+        max: i64,
+    },
+    Number,
+    Boolean,
+    List {
+        item: Arc<Schema>,
+        length_min: u64,
+        length_max: u64,
+    },
+    Object {
+        fields: BTreeMap<String, Schema>,
+        required: Vec<String>,
+        /// The schema of the values of a map; a map has no `fields`.
+        values: Option<Arc<Schema>>,
+        length_min: u64,
+        length_max: u64,
+    },
+}
+
+/// A rule in CEL between the fields of an object, `x-kubernetes-validations`.
+#[derive(Debug)]
+pub(super) struct RuleOfSchema {
+    tree: IdedExpr,
+    pub message: String,
+}
+
+/// By kind.
+static SCHEMAS: LazyLock<HashMap<String, Schema>> = LazyLock::new(|| {
+    let definitions = api::definitions().into_iter();
+    let schemas = definitions.filter_map(|definition| {
+        let kind = definition.spec.names.kind;
+        let schema = definition.spec.versions.into_iter().next()?.schema?.open_api_v3_schema?;
+        Some((kind, read(&serde_json::to_value(schema).ok()?)))
+    });
+    schemas.collect()
+});
+
+static TABLE_SOURCE: LazyLock<Schema> = LazyLock::new(|| {
+    let generator = SchemaSettings::draft2020_12().with(|settings| settings.inline_subschemas = true).into_generator();
+    read(&generator.into_root_schema_for::<api::TableSource>().into())
+});
+
+static ENVIRONMENT: LazyLock<Arc<Env>> = LazyLock::new(|| Arc::new(Env::stdlib()));
+
+/// The schema of a kind of `pintail.dev/v1alpha1`.
+pub(super) fn of_kind(kind: &str) -> Option<&'static Schema> {
+    SCHEMAS.get(kind)
+}
+
+pub(super) fn kinds() -> impl Iterator<Item = &'static str> {
+    ["Workflow", "Connection", "Execution", "Artifact"].into_iter()
+}
+
+pub(super) fn table_source() -> &'static Schema {
+    &TABLE_SOURCE
+}
+
+fn read(json: &Json) -> Schema {
+    Schema { shape: shape(json), rules: rules(json) }
+}
+
+fn shape(json: &Json) -> Shape {
+    let number = |key: &str| json.get(key).and_then(Json::as_f64);
+    let length = |key: &str, otherwise: u64| json.get(key).and_then(Json::as_u64).unwrap_or(otherwise);
+    // `anyOf: [ X, null ]` is how an optional type is written.
+    if let Some(options) = json.get("anyOf").or_else(|| json.get("oneOf")).and_then(Json::as_array) {
+        return alternatives(options);
+    }
+    let types = match json.get("type") {
+        Some(Json::String(one)) => one.as_str(),
+        Some(Json::Array(several)) => {
+            several.iter().filter_map(Json::as_str).find(|name| *name != "null").unwrap_or_default()
+        }
+        _ if json.get("enum").is_some() => "string",
+        _ => return Shape::Any,
+    };
+    match types {
+        "string" => Shape::Text {
+            length_min: length("minLength", 0),
+            length_max: length("maxLength", u64::MAX),
+            words: texts(json.get("enum")),
+        },
+        "integer" => {
+            #[allow(clippy::cast_possible_truncation, reason = "a bound of a schema is a small whole number")]
+            let bound = |key: &str, otherwise: i64| number(key).map_or(otherwise, |bound| bound as i64);
+            let is_short = json.get("format").and_then(Json::as_str) == Some("int32");
+            let (least, most) =
+                if is_short { (i64::from(i32::MIN), i64::from(i32::MAX)) } else { (i64::MIN, i64::MAX) };
+            Shape::Integer { min: bound("minimum", least).max(least), max: bound("maximum", most).min(most) }
+        }
+        "number" => Shape::Number,
+        "boolean" => Shape::Boolean,
+        "array" => Shape::List {
+            item: Arc::new(json.get("items").map(read).unwrap_or_default()),
+            length_min: length("minItems", 0),
+            length_max: length("maxItems", u64::MAX),
+        },
+        "object" => object(json),
+        _ => Shape::Any,
+    }
+}
+
+fn object(json: &Json) -> Shape {
+    let length = |key: &str, otherwise: u64| json.get(key).and_then(Json::as_u64).unwrap_or(otherwise);
+    let properties = json.get("properties").and_then(Json::as_object);
+    let values =
+        json.get("additionalProperties").filter(|values| values.is_object()).map(|values| Arc::new(read(values)));
+    if properties.is_none() && values.is_none() {
+        return Shape::Any;
+    }
+    Shape::Object {
+        fields: properties.into_iter().flatten().map(|(name, field)| (name.clone(), read(field))).collect(),
+        required: texts(json.get("required")),
+        values,
+        length_min: length("minProperties", 0),
+        length_max: length("maxProperties", u64::MAX),
+    }
+}
+
+/// One alternative that is not null; words of several enumerations are joined.
+fn alternatives(options: &[Json]) -> Shape {
+    let is_null = |option: &Json| option.get("type") == Some(&Json::from("null")) || option.get("nullable").is_some();
+    let mut shapes = options.iter().filter(|option| !is_null(option)).map(|option| match option.get("const") {
+        Some(Json::String(word)) => Shape::Text { length_min: 0, length_max: u64::MAX, words: vec![word.clone()] },
+        _ => shape(option),
+    });
+    let mut first = shapes.next().unwrap_or_default();
+    for other in shapes {
+        match (&mut first, other) {
+            (Shape::Text { words, .. }, Shape::Text { words: more, .. }) => words.extend(more),
+            _ => return Shape::Any,
+        }
+    }
+    first
+}
+
+fn texts(json: Option<&Json>) -> Vec<String> {
+    json.and_then(Json::as_array).into_iter().flatten().filter_map(Json::as_str).map(str::to_owned).collect()
+}
+
+/// Rules that speak of an object alone; `oldSelf` is there only where one object takes another's place.
+fn rules(json: &Json) -> Vec<Arc<RuleOfSchema>> {
+    let list = json.get("x-kubernetes-validations").and_then(Json::as_array);
+    let rule = |rule: &Json| {
+        let text = rule.get("rule")?.as_str().filter(|text| !text.contains("oldSelf"))?;
+        let message = rule.get("message").and_then(Json::as_str).unwrap_or(text).to_owned();
+        let tree = ENVIRONMENT.parser().parse(text).ok()?;
+        Some(Arc::new(RuleOfSchema { tree, message }))
+    };
+    list.into_iter().flatten().filter_map(rule).collect()
+}
+
+impl RuleOfSchema {
+    /// Whether the object keeps the rule. One that cannot be evaluated has other problems, which are reported.
+    pub fn holds(&self, object: &Json) -> bool {
+        let mut context = Context::with_env(Arc::clone(&ENVIRONMENT));
+        if context.add_variable("self", object).is_err() {
+            return true;
+        }
+        !matches!(Value::resolve(&self.tree, &context), Ok(Value::Bool(false)))
+    }
+}
+
+impl Schema {
+    pub fn field(&self, name: &str) -> Option<&Self> {
+        match &self.shape {
+            Shape::Object { fields, .. } => fields.get(name),
+            _ => None,
+        }
+    }
+
+    pub fn text() -> Self {
+        Self { shape: Shape::Text { length_min: 0, length_max: u64::MAX, words: Vec::new() }, rules: Vec::new() }
+    }
+
+    pub fn map_of_texts() -> Self {
+        let values = Some(Arc::new(Self::text()));
+        let shape = Shape::Object {
+            fields: BTreeMap::new(),
+            required: Vec::new(),
+            values,
+            length_min: 0,
+            length_max: u64::MAX,
+        };
+        Self { shape, rules: Vec::new() }
+    }
+
+    /// Of `metadata`, which the API server knows by itself and no CRD describes.
+    pub fn metadata() -> &'static Self {
+        static METADATA: LazyLock<Schema> = LazyLock::new(|| {
+            // Written by a cluster; an object that was read from one may be applied again.
+            const WRITTEN: [&str; 8] = [
+                "creationTimestamp",
+                "deletionGracePeriodSeconds",
+                "deletionTimestamp",
+                "finalizers",
+                "generation",
+                "managedFields",
+                "ownerReferences",
+                "resourceVersion",
+            ];
+            let mut fields: BTreeMap<String, Schema> =
+                WRITTEN.iter().map(|name| ((*name).to_owned(), Schema::default())).collect();
+            for name in ["name", "namespace", "uid"] {
+                fields.insert(name.to_owned(), Schema::text());
+            }
+            for name in ["labels", "annotations"] {
+                fields.insert(name.to_owned(), Schema::map_of_texts());
+            }
+            let required = vec!["name".to_owned()];
+            Schema {
+                shape: Shape::Object { fields, required, values: None, length_min: 0, length_max: u64::MAX },
+                rules: Vec::new(),
+            }
+        });
+        &METADATA
+    }
+}
