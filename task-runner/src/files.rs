@@ -8,7 +8,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use pintail_protocol::{AccessMode, Connection, ConnectionTarget, FileIdentity};
+use pintail_protocol::{AccessMode, Connection, ConnectionTarget, FileIdentity, WorkOrder};
 use tokio::runtime::Runtime;
 
 use crate::failure::TaskFailure;
@@ -85,6 +85,19 @@ impl Files {
     /// # Errors
     /// `NotFound` for none, `TooManyFiles`, `InvalidPath`, `ConnectionFailed`, `AccessDenied`.
     pub fn list(&self, pattern: &str) -> Result<Vec<SourceFile>, TaskFailure> {
+        let found = self.matching(pattern)?;
+        if found.is_empty() {
+            let message = format!("no file matches {}: check the path; letters' case counts", self.uri(pattern));
+            return self.named(Err(TaskFailure::permanent("NotFound", message)));
+        }
+        Ok(found)
+    }
+
+    /// As [`Files::list`], but a pattern that matches no file gives none.
+    ///
+    /// # Errors
+    /// As [`Files::list`]; `NotFound` for a path without wildcards that is not there.
+    pub fn matching(&self, pattern: &str) -> Result<Vec<SourceFile>, TaskFailure> {
         self.named(self.find(pattern))
     }
 
@@ -102,10 +115,6 @@ impl Files {
             Place::Bucket(bucket) => self.wait(bucket.list(&Pattern::parse(pattern)?))?,
         };
         identities.sort_by(|left, right| left.path.cmp(&right.path));
-        if identities.is_empty() {
-            let message = format!("no file matches {}: check the path; letters' case counts", self.uri(pattern));
-            return Err(TaskFailure::permanent("NotFound", message));
-        }
         if identities.len() > FILES {
             let message =
                 format!("`{pattern}` matches {} files, but at most {FILES} are taken: narrow it", identities.len());
@@ -205,13 +214,14 @@ impl Files {
         }
     }
 
-    /// Where a file of a folder is on this machine; `None` for the other kinds.
+    /// Whether a path here and one of another connection are the same file.
     #[must_use]
-    pub fn local(&self, path: &str) -> Option<PathBuf> {
-        match &self.place {
-            Place::Folder(folder) => Some(folder.local(path)),
-            Place::Bucket(_) | Place::Web(_) => None,
-        }
+    pub fn is_same(&self, path: &str, other: &Self, other_path: &str) -> bool {
+        let endpoint = |files: &Self| match &files.place {
+            Place::Bucket(bucket) => bucket.endpoint.clone(),
+            Place::Folder(_) | Place::Web(_) => None,
+        };
+        self.uri(path) == other.uri(other_path) && endpoint(self) == endpoint(other)
     }
 
     fn wait<T>(&self, work: impl Future<Output = T>) -> T {
@@ -223,6 +233,25 @@ impl Files {
     }
 }
 
+/// The connection of an order.
+///
+/// # Errors
+/// `InvalidOrder` where the order does not have it.
+pub(crate) fn connection_of<'a>(order: &'a WorkOrder, name: &str) -> Result<&'a Connection, TaskFailure> {
+    order.connections.iter().find(|connection| connection.name == name).ok_or_else(|| {
+        let message = format!("the order names connection `{name}`, but does not have it");
+        TaskFailure::infrastructure("InvalidOrder", message)
+    })
+}
+
+/// The parts of a path or pattern before its name or first wildcard, without a slash at the end.
+///
+/// # Errors
+/// `InvalidPath` for a pattern that cannot be read.
+pub(crate) fn fixed_folder(pattern: &str) -> Result<String, TaskFailure> {
+    Pattern::parse(pattern).map(|pattern| pattern.folder)
+}
+
 /// A runtime for the requests of one thread.
 ///
 /// # Errors
@@ -232,6 +261,15 @@ pub(crate) fn runtime() -> Result<Runtime, TaskFailure> {
         .enable_all()
         .build()
         .map_err(|error| TaskFailure::from_io(&error, "start the network"))
+}
+
+/// The innermost cause: `Connection refused`, and never a URL.
+pub(crate) fn cause(error: &dyn std::error::Error) -> String {
+    let mut innermost = error;
+    while let Some(next) = innermost.source() {
+        innermost = next;
+    }
+    innermost.to_string()
 }
 
 /// A file of this machine that is being written.

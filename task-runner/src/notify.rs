@@ -1,1 +1,123 @@
+//! Sends a message, with files, to people (SMTP) or to a program (a webhook). At least once: a repeated attempt sends it
+//! again under the same id.
 
+use std::path::Path;
+
+use pintail_protocol::{Attachment, ConnectionTarget, FormatOptions, NotifyWork, TableFormat, WorkOrder};
+
+use crate::export;
+use crate::failure::TaskFailure;
+use crate::files::connection_of;
+use crate::session::Session;
+use crate::workspace::Environment;
+
+mod mail;
+mod webhook;
+
+/// Bytes of all attachments together. Large mail services take messages of 25 MiB, and mail makes a file a third larger.
+const ATTACHED_BYTES: u64 = 18 << 20;
+
+/// What goes with a message.
+struct AttachedFile {
+    name: String,
+    media_type: &'static str,
+    content: Vec<u8>,
+}
+
+/// # Errors
+/// `Rejected`, `InvalidAddress`, `TooLarge`, `AccessDenied`, `ConnectionFailed`, `SecretMissing`, or DuckDB's error by
+/// its class.
+pub(crate) fn notify(
+    session: &Session,
+    work: &NotifyWork,
+    order: &WorkOrder,
+    environment: &Environment,
+) -> Result<(), TaskFailure> {
+    let connection = connection_of(order, &work.connection)?;
+    let owner = format!("connection `{}`", connection.name);
+    match &connection.target {
+        target @ ConnectionTarget::Smtp { .. } => {
+            let server = mail::Server::open(target, environment, &owner)?;
+            let attached = attachments(session, &work.attachments, order)?;
+            server.send(work, attached).map_err(|failure| failure.on(&owner))
+        }
+        target @ ConnectionTarget::Webhook { .. } if work.attachments.is_empty() => {
+            webhook::send(work, order, target, environment, &owner).map_err(|failure| failure.on(&owner))
+        }
+        ConnectionTarget::Webhook { .. } => {
+            let message = format!(
+                "{owner} is a webhook, which takes no attachments: send them by mail, or export them and name their place"
+            );
+            Err(TaskFailure::permanent("WrongConnection", message))
+        }
+        _ => {
+            let message = format!("{owner} takes no messages: use one of kind smtp or webhook");
+            Err(TaskFailure::permanent("WrongConnection", message))
+        }
+    }
+}
+
+fn attachments(session: &Session, wanted: &[Attachment], order: &WorkOrder) -> Result<Vec<AttachedFile>, TaskFailure> {
+    let mut attached = Vec::new();
+    let mut bytes = 0;
+    for attachment in wanted {
+        let named = |failure: TaskFailure| failure.on(&format!("attachment `{}`", attachment.file_name));
+        let file = attached_file(session, attachment, order, ATTACHED_BYTES - bytes).map_err(named)?;
+        bytes += file.content.len() as u64;
+        attached.push(file);
+    }
+    Ok(attached)
+}
+
+fn attached_file(
+    session: &Session,
+    attachment: &Attachment,
+    order: &WorkOrder,
+    bytes_left: u64,
+) -> Result<AttachedFile, TaskFailure> {
+    let name = attachment.file_name.clone();
+    if name.is_empty() || name.contains(['/', '\\']) || name.chars().any(char::is_control) {
+        return Err(TaskFailure::permanent("InvalidPath", "it needs a plain name, without a folder"));
+    }
+    let (media_type, content) = match attachment.format {
+        Some(format) => {
+            let path = session.scratch().join("attachment");
+            export::write_file(session, &attachment.source, format, &FormatOptions::default(), &path)?;
+            (media_type(format), read(&path, bytes_left)?)
+        }
+        None => {
+            let binding = order.files.iter().find(|binding| binding.name == attachment.source);
+            let path = binding.and_then(|binding| session.workspace().staged.get(&binding.file.key));
+            let path = path.ok_or_else(|| {
+                let message = format!("the order has no file `{}` for it", attachment.source);
+                TaskFailure::infrastructure("InvalidOrder", message)
+            })?;
+            // Reports are the only files that tasks make.
+            ("text/html; charset=utf-8", read(path, bytes_left)?)
+        }
+    };
+    Ok(AttachedFile { name, media_type, content })
+}
+
+fn read(path: &Path, bytes_left: u64) -> Result<Vec<u8>, TaskFailure> {
+    let failed = |error| TaskFailure::from_io(&error, &format!("read {}", path.display()));
+    let bytes = std::fs::metadata(path).map_err(failed)?.len();
+    if bytes > bytes_left {
+        let message = format!(
+            "it has {bytes} bytes, and all attachments together may have {ATTACHED_BYTES}: attach fewer rows, or export the table and send its place"
+        );
+        return Err(TaskFailure::permanent("TooLarge", message));
+    }
+    std::fs::read(path).map_err(failed)
+}
+
+fn media_type(format: TableFormat) -> &'static str {
+    match format {
+        TableFormat::Csv => "text/csv; charset=utf-8",
+        TableFormat::Parquet => "application/vnd.apache.parquet",
+        TableFormat::Json => "application/x-ndjson",
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -8,7 +8,6 @@ use sha2::{Digest, Sha256};
 
 use crate::failure::TaskFailure;
 use crate::session::Session;
-use crate::sql::identifier;
 
 mod chart;
 mod table;

@@ -10,7 +10,7 @@ use tokio::io::AsyncWriteExt;
 
 use super::folder::not_found;
 use super::pattern::Pattern;
-use super::{CONNECT_TIMEOUT, READ_TIMEOUT, RETRIES, RETRY_TIMEOUT, VISITED, changed, too_many_visited};
+use super::{CONNECT_TIMEOUT, READ_TIMEOUT, RETRIES, RETRY_TIMEOUT, VISITED, cause, changed, too_many_visited};
 use crate::failure::TaskFailure;
 use crate::workspace::Environment;
 
@@ -19,18 +19,19 @@ pub(super) struct Bucket {
     store: AmazonS3,
     bucket: String,
     prefix: String,
+    pub endpoint: Option<String>,
 }
 
 impl Bucket {
     /// `target` is an S3 one.
     pub fn open(target: &ConnectionTarget, environment: &Environment, owner: &str) -> Result<Self, TaskFailure> {
-        let ConnectionTarget::S3 { bucket, prefix, .. } = target else {
+        let ConnectionTarget::S3 { bucket, prefix, endpoint, .. } = target else {
             return Err(TaskFailure::permanent("WrongConnection", "it is not a bucket"));
         };
         let store = builder(target, environment, owner)?.build().map_err(|error| {
             TaskFailure::permanent("InvalidConnection", format!("the bucket {bucket} cannot be opened: {error}"))
         })?;
-        Ok(Self { store, bucket: bucket.clone(), prefix: prefix.clone() })
+        Ok(Self { store, bucket: bucket.clone(), prefix: prefix.clone(), endpoint: endpoint.clone() })
     }
 
     pub fn uri(&self, path: &str) -> String {
@@ -179,15 +180,6 @@ fn chain(error: &dyn std::error::Error) -> String {
         next = cause.source();
     }
     text
-}
-
-/// The innermost cause: `Connection refused`, and never a URL.
-pub(super) fn cause(error: &dyn std::error::Error) -> String {
-    let mut innermost = error;
-    while let Some(next) = innermost.source() {
-        innermost = next;
-    }
-    innermost.to_string()
 }
 
 fn builder(target: &ConnectionTarget, environment: &Environment, owner: &str) -> Result<AmazonS3Builder, TaskFailure> {

@@ -4,9 +4,8 @@ use pintail_protocol::FileIdentity;
 use reqwest::header::{CONTENT_LENGTH, ETAG, HeaderMap, LAST_MODIFIED};
 use reqwest::{Client, Method, Response, StatusCode, Url};
 
-use super::bucket::cause;
 use super::folder::not_found;
-use super::{CONNECT_TIMEOUT, READ_TIMEOUT, changed};
+use super::{CONNECT_TIMEOUT, READ_TIMEOUT, cause, changed};
 use crate::failure::TaskFailure;
 
 /// Files below a URL, to be read.

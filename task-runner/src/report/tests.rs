@@ -3,6 +3,7 @@ use std::process::Command;
 use pintail_protocol::{Chart, Mark, ReportTable};
 
 use super::*;
+use crate::sql::identifier;
 use crate::tests::Fixture;
 
 fn session(setup: &str) -> (Fixture, Session) {

@@ -2,7 +2,7 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
-use std::process::{ChildStdin, Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Duration;
@@ -10,7 +10,7 @@ use std::time::Duration;
 /// A server of `scripts/test-servers`. It ends with this process, which closes its input.
 struct Started {
     variables: Vec<(String, String)>,
-    _input: ChildStdin,
+    _server: Child,
 }
 
 fn start(name: &str) -> Started {
@@ -28,7 +28,7 @@ fn start(name: &str) -> Started {
         .map(|line| line.split_once('=').map(|(name, value)| (name.to_owned(), value.to_owned())).unwrap())
         .collect();
     assert!(!variables.is_empty(), "scripts/test-servers {name} started nothing; its message stands above");
-    Started { variables, _input: server.stdin.take().unwrap() }
+    Started { variables, _server: server }
 }
 
 /// URL of an S3 server that takes any credential.

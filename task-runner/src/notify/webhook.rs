@@ -1,0 +1,95 @@
+use std::time::Duration;
+
+use pintail_protocol::{ConnectionTarget, NotifyWork, WebhookUrl, WorkOrder};
+use reqwest::{Client, Url, redirect};
+use serde_json::{Value, json};
+
+use crate::failure::TaskFailure;
+use crate::files::{CONNECT_TIMEOUT, runtime};
+use crate::workspace::Environment;
+
+/// Of the whole request; receivers of messages answer before they work on them.
+const TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Posts the message as JSON. `text` is what Slack and its like show; the rest is for programs.
+///
+/// # Errors
+/// `Rejected`, `AccessDenied`, `ConnectionFailed`, `InvalidConnection`, `SecretMissing`.
+pub(super) fn send(
+    work: &NotifyWork,
+    order: &WorkOrder,
+    target: &ConnectionTarget,
+    environment: &Environment,
+    owner: &str,
+) -> Result<(), TaskFailure> {
+    let ConnectionTarget::Webhook { url, bearer_token } = target else {
+        return Err(TaskFailure::permanent("WrongConnection", "it is not a webhook"));
+    };
+    let (text, is_secret) = match url {
+        WebhookUrl::Plain(url) => (url.as_str(), false),
+        WebhookUrl::Secret(variable) => (environment.secret(variable, owner)?, true),
+    };
+    let url = Url::parse(text).ok().filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
+    let url = url.ok_or_else(|| {
+        TaskFailure::permanent("InvalidConnection", "its URL is none: it begins with http:// or https://")
+    })?;
+    // A secret URL is never shown; of another, what stands in the query may be a key all the same.
+    let shown = match url.host_str() {
+        Some(host) if !is_secret => format!("the webhook at {host}"),
+        _ => "the webhook".to_owned(),
+    };
+    let mut request =
+        client()?.post(url).header("Idempotency-Key", header(&work.message_id)).json(&message(work, order));
+    if let Some(variable) = bearer_token {
+        request = request.bearer_auth(environment.secret(variable, owner)?);
+    }
+    let status =
+        runtime()?.block_on(async { request.send().await.map(|answer| answer.status()) }).map_err(|error| {
+            let why = if error.is_timeout() { "no answer in time".to_owned() } else { crate::files::cause(&error) };
+            TaskFailure::transient(
+                "ConnectionFailed",
+                format!("{shown} could not be reached: {why}: check the connection's URL and the network"),
+            )
+        })?;
+    let answered = format!("{shown} answered {status}");
+    match status.as_u16() {
+        200..=299 => Ok(()),
+        300..=399 => Err(TaskFailure::permanent(
+            "Rejected",
+            format!("{answered}: redirects are not followed, give the address that it leads to"),
+        )),
+        401 | 403 => Err(TaskFailure::transient(
+            "AccessDenied",
+            format!("{answered}: check the connection's URL and bearer token"),
+        )),
+        408 | 429 | 500..=599 => {
+            Err(TaskFailure::transient("ConnectionFailed", format!("{answered}: try again later")))
+        }
+        _ => Err(TaskFailure::permanent("Rejected", format!("{answered}: check the URL and what it accepts"))),
+    }
+}
+
+fn client() -> Result<Client, TaskFailure> {
+    // Another place than the one that was named gets neither message nor token.
+    let builder =
+        Client::builder().redirect(redirect::Policy::none()).connect_timeout(CONNECT_TIMEOUT).timeout(TIMEOUT);
+    builder.build().map_err(|error| TaskFailure::infrastructure("NetworkError", crate::files::cause(&error)))
+}
+
+fn message(work: &NotifyWork, order: &WorkOrder) -> Value {
+    let text = if work.body.is_empty() { work.subject.clone() } else { format!("{}\n\n{}", work.subject, work.body) };
+    json!({
+        "text": text,
+        "id": work.message_id,
+        "subject": work.subject,
+        "body": work.body,
+        "namespace": order.identity.namespace,
+        "workflow": order.identity.workflow,
+        "execution": order.identity.execution,
+        "task": order.identity.task,
+    })
+}
+
+fn header(text: &str) -> String {
+    text.chars().map(|letter| if letter.is_ascii_graphic() { letter } else { '-' }).collect()
+}
