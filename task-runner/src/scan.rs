@@ -95,9 +95,7 @@ impl Scan<'_> {
     ) -> Result<Vec<ResultColumn>, TaskFailure> {
         let object = format!("file {}", file.identity.path);
         let columns = match self.format {
-            TableFormat::Parquet => {
-                return session.describe(&format!("FROM read_parquet({})", locations(&[file])), &[]);
-            }
+            TableFormat::Parquet => return self.parquet_columns(session, file),
             TableFormat::Csv => self.csv_columns(session, file, contract)?,
             TableFormat::Json => json_columns(session, file, contract)?,
         };

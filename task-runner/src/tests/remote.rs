@@ -78,6 +78,27 @@ fn a_bucket_that_does_not_answer_is_a_passing_failure() {
 }
 
 #[test]
+fn a_file_of_a_web_server_is_read_with_its_token() {
+    let (url, requests) = servers::http(|_| servers::reply("200 OK", "", "id\n1\n2\n"));
+    let mut fixture = Fixture::new();
+    fixture.environment = environment(&[("TOKEN", "hunter2")]);
+    let target = ConnectionTarget::Http { url: format!("{url}/data"), bearer_token: variable("TOKEN") };
+    fixture.order.connections.push(Connection { name: "web".to_owned(), mode: AccessMode::Read, target });
+    let location = format!("{url}/data/a.csv?x=1");
+    fixture.table("t", pintail_protocol::TableFormat::Csv, &[&location], Some(contract(&[("id", "BIGINT")])));
+    fixture.workspace.found.get_mut("t").unwrap()[0].identity.bytes = 7;
+    let session = fixture.open().unwrap();
+    assert_eq!(rows(&session, "SELECT sum(id) FROM t").unwrap(), ["3"]);
+    let asked: Vec<_> = requests.try_iter().collect();
+    assert!(!asked.is_empty());
+    for request in asked {
+        assert!(request.head.to_lowercase().contains("authorization: bearer hunter2"), "{}", request.head);
+    }
+    let other = session.text_rows(&format!("FROM read_csv('{url}/data/b.csv')"), &[], 1).unwrap_err();
+    assert_eq!(other.reason, "NotAllowed", "{other}");
+}
+
+#[test]
 fn postgres_is_read_and_written_after_the_lock() {
     let server = servers::postgres();
     let target = |port, password| ConnectionTarget::Postgres {
