@@ -21,7 +21,7 @@ use crate::interrupt::Interrupt;
 use crate::log::Log;
 use crate::session::Session;
 use crate::workspace::{Environment, SourceFile, Workspace};
-use crate::{files, inputs, load, query, report, sql};
+use crate::{copy, export, files, inputs, load, notify, query, report, sql};
 
 /// The version of DuckDB that reports name, as `SELECT version()` gives it.
 #[must_use]
@@ -83,6 +83,9 @@ struct Product {
 
 type Found = BTreeMap<String, Vec<SourceFile>>;
 
+/// Key and local path of each output that is a file, by the output's name.
+type Outputs = BTreeMap<String, (String, PathBuf)>;
+
 impl Attempt<'_> {
     fn earlier_result(&self) -> Result<Option<Ending>, TaskFailure> {
         let run = RunTask::of(&self.order.identity)?;
@@ -119,17 +122,33 @@ impl Attempt<'_> {
         let outputs = self.output_paths(scratch.path())?;
         workspace.outputs.extend(outputs.values().filter_map(|(_, path)| Some(path.parent()?.to_owned())));
         self.interrupt.check()?;
-        let session = Session::open(self.order, workspace, self.environment)?;
-        self.interrupt.watch(&session)?;
-        self.log.info("the session is open");
         let results = match &self.order.work {
-            Work::DuckDb(work) => self.duckdb(&session, work, &outputs)?,
-            Work::Report(work) => self.page(&session, work, &outputs)?,
-            Work::Export(_) | Work::Copy(_) | Work::Notify(_) => {
-                return Err(TaskFailure::permanent("NotBuilt", "this kind of task is not built yet"));
+            Work::Copy(work) => {
+                let written = copy::copy(work, self.order, self.environment, scratch.path())?;
+                self.log.info(&format!("{} files copied", written.len()));
+                Results { written, ..Results::default() }
+            }
+            Work::DuckDb(work) => self.duckdb(&self.session(workspace)?, work, &outputs)?,
+            Work::Report(work) => self.page(&self.session(workspace)?, work, &outputs)?,
+            Work::Export(work) => {
+                let file = export::export(&self.session(workspace)?, work, self.order, self.environment)?;
+                self.log.info(&format!("{} bytes written to {}", file.bytes, file.uri));
+                Results { written: vec![file], ..Results::default() }
+            }
+            Work::Notify(work) => {
+                notify::notify(&self.session(workspace)?, work, self.order, self.environment)?;
+                self.log.info(&format!("the message {} is sent", work.message_id));
+                Results::default()
             }
         };
         Ok(Product { results, reused_from: None })
+    }
+
+    fn session(&self, workspace: Workspace) -> Result<Session, TaskFailure> {
+        let session = Session::open(self.order, workspace, self.environment)?;
+        self.interrupt.watch(&session)?;
+        self.log.info("the session is open");
+        Ok(session)
     }
 
     /// The results of another run's equal work, where it read the same files.
@@ -152,8 +171,7 @@ impl Attempt<'_> {
         Some(Product { results, reused_from: Some(origin) })
     }
 
-    /// Key and local path of each output that is a file, by the output's name.
-    fn output_paths(&self, scratch: &Path) -> Result<BTreeMap<String, (String, PathBuf)>, TaskFailure> {
+    fn output_paths(&self, scratch: &Path) -> Result<Outputs, TaskFailure> {
         let identity = &self.order.identity;
         let run = RunTask::of(identity)?;
         let mut paths = BTreeMap::new();
@@ -176,12 +194,7 @@ impl Attempt<'_> {
         Ok(paths)
     }
 
-    fn duckdb(
-        &self,
-        session: &Session,
-        work: &DuckDbWork,
-        outputs: &BTreeMap<String, (String, PathBuf)>,
-    ) -> Result<Results, TaskFailure> {
+    fn duckdb(&self, session: &Session, work: &DuckDbWork, outputs: &Outputs) -> Result<Results, TaskFailure> {
         query::run_setup(session, &work.setup)?;
         let mut results = Results::default();
         let loaded = |name: &str| work.load.is_some() && name == "result";
@@ -217,12 +230,7 @@ impl Attempt<'_> {
         Ok(results)
     }
 
-    fn page(
-        &self,
-        session: &Session,
-        work: &ReportWork,
-        outputs: &BTreeMap<String, (String, PathBuf)>,
-    ) -> Result<Results, TaskFailure> {
+    fn page(&self, session: &Session, work: &ReportWork, outputs: &Outputs) -> Result<Results, TaskFailure> {
         let page = report::page(session, work, &self.order.identity)?;
         let (key, path) = outputs.get("result").ok_or_else(|| without_target("the page"))?;
         std::fs::write(path, page).map_err(|error| TaskFailure::from_io(&error, "write the page"))?;
