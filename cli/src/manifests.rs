@@ -244,10 +244,10 @@ impl Manifests {
 
 /// Makes the `uri` of a table source absolute, counted from `folder`; URLs stay.
 pub fn absolute_uri(binding: &mut api::Binding, folder: &Path) {
-    if let Some(serde_json::Value::String(uri)) = binding.0.get_mut("uri") {
-        if !uri.contains("://") {
-            *uri = folder.join(&uri).display().to_string();
-        }
+    if let Some(serde_json::Value::String(uri)) = binding.0.get_mut("uri")
+        && !uri.contains("://")
+    {
+        *uri = folder.join(&uri).display().to_string();
     }
 }
 

@@ -2,23 +2,34 @@
 
 use std::io::Write;
 
-use comfy_table::{ContentArrangement, Table, presets};
+use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
 use serde::Serialize;
 
 use crate::failure::CommandFailure;
 
-/// Columns without lines, as kubectl prints them.
+/// Columns without lines, as kubectl prints them; numbers stand to the right.
 pub fn print_table(header: &[&str], rows: impl IntoIterator<Item = Vec<String>>) {
     let mut table = Table::new();
     table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
     table.set_header(header.iter().map(ToString::to_string));
+    let mut numbers = vec![true; header.len()];
     for row in rows {
+        for (all, cell) in numbers.iter_mut().zip(&row) {
+            *all &= is_number(cell);
+        }
         table.add_row(row);
     }
-    for column in table.column_iter_mut() {
+    for (column, all_numbers) in table.column_iter_mut().zip(numbers) {
         column.set_padding((0, 3));
+        if all_numbers {
+            column.set_cell_alignment(CellAlignment::Right);
+        }
     }
     print_text(&format!("{}\n", table.trim_fmt()));
+}
+
+fn is_number(cell: &str) -> bool {
+    cell == "NULL" || cell.chars().all(|c| c.is_ascii_digit() || matches!(c, ',' | '.' | '-' | '+' | 'e'))
 }
 
 /// One JSON document, indented.

@@ -122,6 +122,9 @@ fn print_execution(execution: &api::Execution) {
     for failure in &status.failures {
         println!("\ntask {}, attempt {}: {}\n{}", failure.task, failure.attempt, failure.reason, failure.message);
     }
+    if !status.outputs.is_empty() {
+        println!();
+    }
     print_outputs(&status.outputs);
 }
 
@@ -130,7 +133,6 @@ pub fn print_outputs(outputs: &[api::OutputStatus]) {
     if outputs.is_empty() {
         return;
     }
-    println!();
     print_table(
         &["OUTPUT", "TYPE", "ROWS", "SIZE", "WHERE"],
         outputs.iter().map(|output| {

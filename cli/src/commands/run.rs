@@ -186,5 +186,6 @@ fn print_finished(execution: &api::Execution) {
     if !failed.is_empty() {
         eprintln!("\nlogs:  pintail logs {name}\nagain: pintail retry {name}   (takes over what succeeded)");
     }
+    eprintln!();
     print_outputs(&status.outputs);
 }

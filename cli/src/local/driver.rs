@@ -146,10 +146,9 @@ impl Driver {
         processes.runners.remove(&task);
         let said = ended.termination.as_ref().and_then(|message| message.failure.clone());
         let superseded = ended.exit_code == Some(ExitCode::Superseded as i32);
-        if said.is_none() || superseded {
-            if let Some(result) = self.committed(task).await? {
-                return Ok(Some(Seen::Committed { task, attempt, result: Box::new(result) }));
-            }
+        let committed = if said.is_none() || superseded { self.committed(task).await? } else { None };
+        if let Some(result) = committed {
+            return Ok(Some(Seen::Committed { task, attempt, result: Box::new(result) }));
         }
         let written =
             ended.termination.as_ref().and_then(|message| message.report.as_ref().zip(message.digest.as_ref()));

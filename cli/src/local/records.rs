@@ -1,5 +1,6 @@
 //! The objects that a store keeps for runs without a cluster: Executions, what they run, and Artifacts.
 
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
@@ -87,24 +88,27 @@ impl Records {
     }
 
     async fn unknown(&self, name: &str) -> CommandFailure {
+        /// Names less alike than this are not what was meant.
+        const ALIKE: f64 = 0.75;
         let executions = self.executions().await.unwrap_or_default();
-        let names = executions.iter().filter_map(|execution| execution.metadata.name.clone());
-        let nearest = names.max_by(|a, b| strsim::jaro_winkler(a, name).total_cmp(&strsim::jaro_winkler(b, name)));
-        let hint = nearest.map_or_else(String::new, |nearest| format!("; did you mean {nearest:?}?"));
+        let names = executions.into_iter().filter_map(|execution| execution.metadata.name);
+        let scored = names.map(|known| (strsim::jaro_winkler(&known, name), known));
+        let nearest = scored.filter(|(score, _)| *score >= ALIKE).max_by(|a, b| a.0.total_cmp(&b.0));
+        let hint = nearest.map_or_else(String::new, |(_, known)| format!("; did you mean {known:?}?"));
         CommandFailure::failed(format!("there is no run {name:?} in {}{hint}", self.store.uri("")))
     }
 
     /// Every Execution, newest first. One that cannot be read is left out, with a line on standard error.
     pub async fn executions(&self) -> Result<Vec<api::Execution>, CommandFailure> {
         let mut executions: Vec<api::Execution> = self.all(&layout::executions(DEFAULT_NAMESPACE)?).await?;
-        executions.sort_by(|a, b| started(b).cmp(&started(a)));
+        executions.sort_by_key(|execution| Reverse(started(execution)));
         Ok(executions)
     }
 
     /// Every published version, newest first.
     pub async fn artifacts(&self) -> Result<Vec<api::Artifact>, CommandFailure> {
         let mut artifacts: Vec<api::Artifact> = self.all(&layout::catalog_folder(DEFAULT_NAMESPACE)?).await?;
-        artifacts.sort_by(|a, b| b.spec.created_at.cmp(&a.spec.created_at));
+        artifacts.sort_by_key(|artifact| Reverse(artifact.spec.created_at.clone()));
         Ok(artifacts)
     }
 
