@@ -53,6 +53,15 @@ impl Run {
             },
         );
         artifact.metadata.namespace = Some(self.context.namespace.clone());
+        let ready = api::Condition {
+            condition_type: api::ConditionType::Ready,
+            status: api::ConditionStatus::True,
+            reason: api::ConditionReason::Published,
+            message: String::new(),
+            last_transition_time: report.ended_at.to_string(),
+            observed_generation: Some(1),
+        };
+        artifact.status = Some(api::ArtifactStatus { observed_generation: Some(1), conditions: vec![ready] });
         Some(artifact)
     }
 }

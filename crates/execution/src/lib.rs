@@ -17,6 +17,8 @@ mod record;
 mod run;
 mod scope;
 mod status;
+#[cfg(test)]
+mod tests;
 
 pub use artifact::newest_artifact;
 pub use connection::{ConnectionError, connection_target};
