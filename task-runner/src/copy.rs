@@ -5,7 +5,7 @@ use std::path::Path;
 use pintail_protocol::{CopyWork, WorkOrder, WrittenFile};
 
 use crate::failure::TaskFailure;
-use crate::files::{Files, connection_of, fixed_folder};
+use crate::files::{Files, connection_of, fixed_folder, read_only};
 use crate::workspace::{Environment, SourceFile};
 
 /// Copies files, and deletes them where they were once all are copied, if the work says so. Whoever reads the target
@@ -15,7 +15,7 @@ use crate::workspace::{Environment, SourceFile};
 /// pattern that matches no file is an error for a copy, but not for a move.
 ///
 /// # Errors
-/// `NotFound`, `SeveralFiles`, `SameFile`, `InputChanged`, `CopyDiffers`, or that of one of the places.
+/// `NotFound`, `SeveralFiles`, `SameFile`, `ReadOnly`, `InputChanged`, `CopyDiffers`, or that of one of the places.
 pub(crate) fn copy(
     work: &CopyWork,
     order: &WorkOrder,
@@ -24,6 +24,9 @@ pub(crate) fn copy(
 ) -> Result<Vec<WrittenFile>, TaskFailure> {
     let source = Files::open(connection_of(order, &work.from.connection)?, environment)?;
     let target = Files::open(connection_of(order, &work.to.connection)?, environment)?;
+    if !target.is_writable() || (work.delete_source && !source.is_writable()) {
+        return Err(read_only());
+    }
     let found = if work.delete_source {
         match source.matching(&work.from.path) {
             Err(failure) if failure.reason == "NotFound" => return moved_before(work, &target).ok_or(failure),
@@ -173,7 +176,7 @@ mod tests {
         let fixture = fixture();
         // A folder stands where the second file has to go.
         fs::create_dir_all(fixture.folder.path().join("b/out/2.csv")).unwrap();
-        run(&fixture, &work("in/*.csv", "out/", true)).unwrap_err();
+        assert_eq!(run(&fixture, &work("in/*.csv", "out/", true)).unwrap_err().reason, "InvalidPath");
         assert!(fixture.folder.path().join("a/in/1.csv").exists() && fixture.folder.path().join("a/in/2.csv").exists());
     }
 
@@ -192,6 +195,7 @@ mod tests {
         let mut fixture = fixture();
         fixture.order.connections[0].target = ConnectionTarget::Http { url, bearer_token: None };
         assert_eq!(run(&fixture, &work("w.csv", "in/", false)).unwrap(), ["b/in/w.csv 3"]);
-        assert_eq!(run(&fixture, &work("w.csv", "in/", true)).unwrap_err().reason, "ReadOnly");
+        assert_eq!(run(&fixture, &work("w.csv", "moved/", true)).unwrap_err().reason, "ReadOnly");
+        assert!(!fixture.folder.path().join("b/moved").exists());
     }
 }

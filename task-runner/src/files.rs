@@ -204,6 +204,12 @@ impl Files {
         }))
     }
 
+    /// Whether files can be put here and deleted.
+    #[must_use]
+    pub fn is_writable(&self) -> bool {
+        !matches!(self.place, Place::Web(_))
+    }
+
     /// Whole path or URL of a path, without credentials.
     #[must_use]
     pub fn uri(&self, path: &str) -> String {
@@ -325,7 +331,7 @@ fn on_connection(failure: TaskFailure, connection: &str) -> TaskFailure {
     failure.on(&format!("connection `{connection}`"))
 }
 
-fn read_only() -> TaskFailure {
+pub(crate) fn read_only() -> TaskFailure {
     TaskFailure::permanent("ReadOnly", "a connection of kind http can only be read: write to one of kind folder or s3")
 }
 

@@ -1,5 +1,7 @@
 //! One self-contained HTML page: text, charts by Vega-Lite, tables. It needs no network and runs no script but its own.
 
+use std::borrow::Cow;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use pintail_protocol::{Identity, ReportWork, ResultColumn};
@@ -134,6 +136,14 @@ fn escaped(text: &str) -> String {
         }
     }
     html
+}
+
+/// The first letters of a long text.
+fn shortened(text: &str, letters: usize) -> Cow<'_, str> {
+    match text.char_indices().nth(letters) {
+        Some((at, _)) => Cow::Owned(format!("{}…", text.get(..at).unwrap_or_default())),
+        None => Cow::Borrowed(text),
+    }
 }
 
 fn is_number(data_type: &str) -> bool {

@@ -67,11 +67,20 @@ impl Bucket {
                 return Err(too_many_visited());
             }
             let identity = self.identity(meta);
-            if pattern.matches(&identity.path) {
+            if pattern.matches(&identity.path) && (identity.bytes > 0 || self.is_object(&identity.path).await?) {
                 found.push(identity);
             }
         }
         Ok(found)
+    }
+
+    /// Consoles show a folder by an empty object whose key ends in `/`, which a list gives without it.
+    async fn is_object(&self, path: &str) -> Result<bool, TaskFailure> {
+        match self.store.head(&self.key(path)?).await {
+            Ok(_) => Ok(true),
+            Err(object_store::Error::NotFound { .. }) => Ok(false),
+            Err(error) => Err(self.failure(&error, "read", path)),
+        }
     }
 
     pub async fn head(&self, path: &str) -> Result<FileIdentity, TaskFailure> {
@@ -145,6 +154,10 @@ impl Bucket {
             TaskFailure::transient("AccessDenied", message)
         };
         match (error, status) {
+            (object_store::Error::InvalidPath { source }, _) => TaskFailure::permanent(
+                "InvalidPath",
+                format!("could not {action} {uri}: a key there cannot be used as a path: {source}: rename the object"),
+            ),
             (object_store::Error::NotFound { .. }, _) => not_found(&uri),
             (object_store::Error::PermissionDenied { .. } | object_store::Error::Unauthenticated { .. }, _)
             | (_, Some(401 | 403)) => denied(),

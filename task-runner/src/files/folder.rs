@@ -125,7 +125,13 @@ impl Folder {
         let target = self.root.join(path);
         let parent = target.parent().unwrap_or(&self.root);
         let existing = parent.ancestors().find(|folder| folder.exists()).unwrap_or(&self.root);
-        let failed = |error: io::Error| TaskFailure::from_io(&error, &format!("write {uri}"));
+        let failed = |error: io::Error| match error.kind() {
+            ErrorKind::IsADirectory | ErrorKind::NotADirectory | ErrorKind::InvalidFilename => {
+                let message = format!("could not write {uri}: {error}: give another path");
+                TaskFailure::permanent("InvalidPath", message)
+            }
+            _ => TaskFailure::from_io(&error, &format!("write {uri}")),
+        };
         if self.inside(existing).map_err(failed)?.is_none() {
             return Err(outside(&uri));
         }

@@ -39,9 +39,14 @@ fn bucket_at(endpoint: &str, bucket: &str) -> Files {
 
 /// A new bucket of the test server.
 fn bucket(name: &str) -> Files {
-    let request = reqwest::Client::new().put(format!("{}/{name}", s3())).send();
-    assert!(runtime().unwrap().block_on(request).unwrap().status().is_success());
+    put(name);
     bucket_at(s3(), name)
+}
+
+/// Makes a bucket, or an empty object, as others do.
+fn put(path: &str) {
+    let request = reqwest::Client::new().put(format!("{}/{path}", s3())).send();
+    assert!(runtime().unwrap().block_on(request).unwrap().status().is_success());
 }
 
 fn web(url: &str) -> Files {
@@ -112,6 +117,25 @@ fn objects_of_a_bucket_are_found_read_written_and_deleted() {
     let files = bucket("files-test");
     check_reading_and_writing(&files, scratch.path());
     assert_eq!(files.uri("m/a.csv"), "s3://files-test/in/here/m/a.csv");
+}
+
+#[test]
+fn what_shows_a_folder_of_a_bucket_is_no_file() {
+    let files = bucket("marker-test");
+    for object in ["folder/", "folder/deep/", "folder/empty.csv"] {
+        put(&format!("marker-test/in/here/{object}"));
+    }
+    assert_eq!(paths(&files.list("folder/*").unwrap()), ["folder/empty.csv"]);
+    assert_eq!(paths(&files.list("**").unwrap()), ["folder/empty.csv"]);
+}
+
+#[test]
+fn a_key_that_is_no_path_is_named() {
+    let files = bucket("odd-test");
+    put("odd-test/in/here/a//b.csv");
+    let failure = files.list("**").unwrap_err();
+    assert_eq!((failure.class, failure.reason), (FailureClass::Permanent, "InvalidPath"), "{failure}");
+    assert!(failure.message.contains("a//b.csv"), "{failure}");
 }
 
 #[test]

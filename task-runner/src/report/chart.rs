@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use pintail_protocol::{Chart, Mark, ResultColumn};
 use serde_json::{Value, json};
 
-use super::{count_rows, find_column, is_number};
+use super::{count_rows, find_column, is_number, shortened};
 use crate::failure::TaskFailure;
 use crate::session::Session;
 use crate::sql::identifier;
@@ -17,6 +17,9 @@ const LABELS_WIDTH: usize = 420;
 const LETTER_WIDTH: usize = 7;
 /// Of turned labels that stand side by side.
 const LINE_WIDTH: usize = 19;
+
+/// Of a label or a colour's name, of which 140 pixels are shown.
+const LABEL_LETTERS: usize = 100;
 
 /// One chart, ready to be drawn.
 pub(super) struct Drawing {
@@ -132,7 +135,9 @@ fn values(rows: Rows, x: &ResultColumn, ys: &[&ResultColumn], colored: bool, sca
         let mut cells = row.into_iter();
         let x = match (cells.next().flatten(), scale) {
             (None, _) => Value::Null,
-            (Some(text), Scale::Label) => json!(text.get(..text.len() - shorten).unwrap_or(&text)),
+            (Some(text), Scale::Label) => {
+                json!(shortened(text.get(..text.len() - shorten).unwrap_or(&text), LABEL_LETTERS))
+            }
             (Some(text), Scale::Number | Scale::Time) => number(Some(&text)),
         };
         let cells: Vec<_> = cells.collect();
@@ -143,7 +148,8 @@ fn values(rows: Rows, x: &ResultColumn, ys: &[&ResultColumn], colored: bool, sca
             }
             let mut value = json!({ "x": x, "y": y });
             if colored {
-                value["s"] = json!(cells.get(ys.len()).cloned().flatten());
+                value["s"] =
+                    json!(cells.get(ys.len()).and_then(Option::as_deref).map(|text| shortened(text, LABEL_LETTERS)));
             } else if ys.len() > 1 {
                 value["s"] = json!(column.name);
             }

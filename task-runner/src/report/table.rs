@@ -1,12 +1,15 @@
 use pintail_protocol::ReportTable;
 
-use super::{count_rows, escaped, is_number};
+use super::{count_rows, escaped, is_number, shortened};
 use crate::failure::TaskFailure;
 use crate::session::Session;
 use crate::sql::identifier;
 
 /// Digits behind the point of a floating-point column: enough for a person, and all rows have the same number of them.
 const DECIMALS: usize = 4;
+
+/// Of one cell: a page is for looking, and one long text in a thousand rows would fill it.
+const CELL_LETTERS: usize = 500;
 
 /// The card of one table, as HTML.
 ///
@@ -48,7 +51,7 @@ pub(super) fn card(session: &Session, table: &ReportTable) -> Result<String, Tas
             html += &match (cell, decimals) {
                 (None, _) => format!("<td{class}><span class=\"null\">null</span></td>"),
                 (Some(text), Some(decimals)) => format!("<td{class}>{}</td>", escaped(&rounded(text, *decimals))),
-                (Some(text), None) => format!("<td{class}>{}</td>", escaped(text)),
+                (Some(text), None) => format!("<td{class}>{}</td>", escaped(&shortened(text, CELL_LETTERS))),
             };
         }
         html += "</tr>\n";

@@ -206,6 +206,19 @@ fn a_table_shows_its_first_rows_and_how_many_there_are() {
 }
 
 #[test]
+fn long_texts_are_cut_between_letters() {
+    assert_eq!(shortened("äöü", 3), "äöü");
+    assert_eq!(shortened("äöü", 2), "äö…");
+    let (_fixture, session) = session("CREATE TEMP TABLE t AS SELECT repeat('é', 10000) AS k, 1 AS n");
+    let html = page(
+        &session,
+        &report(vec![chart("t", Mark::Bar, "k", &["n"])], vec![table("t", 1)]),
+        &Fixture::new().order.identity,
+    );
+    assert!(html.unwrap().matches('é').count() <= 600);
+}
+
+#[test]
 fn the_page_says_what_made_it() {
     let (_fixture, session) = session("SELECT 1");
     let html = page(&session, &report(vec![], vec![]), &Fixture::new().order.identity).unwrap();
