@@ -23,7 +23,7 @@ use crate::{Column, Condition};
     printcolumn(name = "Created-By", type_ = "string", json_path = ".spec.producedBy.execution"),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
     printcolumn(name = "URI", type_ = "string", json_path = ".spec.uri", priority = 1),
-    validation = "size(self.metadata.name) <= 63"
+    validation = ("size(self.metadata.name) <= 63", "metadata.name has at most 63 characters")
 )]
 #[x_kube(validation = ("self == oldSelf", "an Artifact is immutable; publish another version"))]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]

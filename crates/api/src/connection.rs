@@ -19,7 +19,7 @@ use crate::{Condition, SecretValue};
     status = "ConnectionStatus",
     printcolumn(name = "Ready", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].status"),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
-    validation = "size(self.metadata.name) <= 52"
+    validation = ("size(self.metadata.name) <= 52", "metadata.name has at most 52 characters")
 )]
 #[x_kube(validation = (
     "[has(self.folder), has(self.s3), has(self.http), has(self.duckdb), has(self.postgres), has(self.smtp), has(self.webhook), has(self.secrets)].filter(x, x).size() == 1",
@@ -65,7 +65,11 @@ pub struct FolderConnection {
 }
 
 /// Objects in a bucket.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[x_kube(validation = (
+    "has(self.accessKeyIdFrom) == has(self.secretAccessKeyFrom)",
+    "set both of accessKeyIdFrom and secretAccessKeyFrom, or neither"
+))]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct S3Connection {
     /// Name of the bucket.
@@ -161,7 +165,11 @@ pub enum SslMode {
 }
 
 /// A mail server.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[x_kube(validation = (
+    "has(self.usernameFrom) == has(self.passwordFrom)",
+    "set both of usernameFrom and passwordFrom, or neither"
+))]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct SmtpConnection {
     /// Host name or address.
@@ -197,7 +205,8 @@ pub enum SmtpEncryption {
 }
 
 /// A URL that takes a POST of JSON.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[x_kube(validation = ("has(self.url) != has(self.urlFrom)", "set exactly one of url and urlFrom"))]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct WebhookConnection {
     /// The URL. Exactly one of `url` and `urlFrom`.

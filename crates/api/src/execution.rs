@@ -21,7 +21,7 @@ use crate::{Binding, Column, Condition, ObjectRef};
     printcolumn(name = "Succeeded", type_ = "integer", json_path = ".status.tasks.succeeded"),
     printcolumn(name = "Tasks", type_ = "integer", json_path = ".status.tasks.total"),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
-    validation = "size(self.metadata.name) <= 63"
+    validation = ("size(self.metadata.name) <= 63", "metadata.name has at most 63 characters")
 )]
 #[x_kube(validation = (
     "self.workflowRef == oldSelf.workflowRef && has(self.inputs) == has(oldSelf.inputs) && (!has(self.inputs) || self.inputs == oldSelf.inputs) && has(self.retryOf) == has(oldSelf.retryOf) && (!has(self.retryOf) || self.retryOf == oldSelf.retryOf)",

@@ -15,6 +15,8 @@ mod condition;
 mod connection;
 mod definition;
 mod execution;
+#[cfg(test)]
+mod tests;
 mod workflow;
 
 pub use artifact::*;

@@ -20,7 +20,7 @@ use crate::{Binding, Column, Condition, FileLocation, FormatOptions, OtherColumn
     printcolumn(name = "Ready", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].status"),
     printcolumn(name = "Tasks", type_ = "integer", json_path = ".status.tasks"),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
-    validation = "size(self.metadata.name) <= 52"
+    validation = ("size(self.metadata.name) <= 52", "metadata.name has at most 52 characters")
 )]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct WorkflowSpec {
