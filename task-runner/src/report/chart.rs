@@ -202,7 +202,7 @@ fn mark(mark: Mark, several: bool) -> Value {
             let opacity = if several { 0.2 } else { 0.3 };
             json!({ "type": "area", "line": { "strokeWidth": 2.25 }, "fillOpacity": opacity })
         }
-        Mark::Point => json!({ "type": "point", "filled": true, "size": 40, "opacity": 0.75 }),
+        Mark::Point => json!({ "type": "point", "filled": true, "size": 40, "opacity": 0.85 }),
     }
 }
 
