@@ -63,6 +63,8 @@ rules! {
     // Names.
     ObjectName, "object-name", "An object's name is one that Kubernetes takes.",
         "`metadata.name` is of lower-case letters, digits and `-`, begins and ends with a letter or digit, and has at most 52 characters (Execution and Artifact 63). A Connection's name is its name in SQL with `-` for `_`: `e-commerce` is `e_commerce` in SQL, so it begins with a letter.";
+    DuplicateObject, "duplicate-object", "An object is defined once.",
+        "Two manifests that were given define the same object, such as two Connections `raw`, and only one can be meant. Give the folder of one environment only: `pintail lint retail.yaml connections/dev/`.";
     InvalidName, "invalid-name", "Names are SQL names of lower-case letters, digits and `_`.",
         "Inputs, tasks, outputs and datasets are named by 1 to 40 lower-case letters, digits and `_`, beginning with a letter and not ending with `_`: such a name needs no quotes in SQL. `Sales-2024` could be `sales_2024`.";
     ReservedName, "reserved-name", "Names are no words of SQL, CEL or YAML.",
@@ -84,6 +86,8 @@ rules! {
         "`reads` takes databases (`duckdb`, `postgres`) and `secrets`, `writes` takes databases, `notify` takes `smtp` and `webhook`, files come from `folder`, `s3` and `http` and go to `folder` and `s3`. To read files in SQL, bind them as a table: `inputs: [ { name: raw, type: table, default: { connection: files, path: \"*.csv\" } } ]`, then `uses: [raw]`.";
     UndeclaredConnection, "undeclared-connection", "A task declares the database that it loads into.",
         "A task that loads into `lake.trips` must have `writes: [lake]`: `writes` decides which databases are attached read-write, and which tasks may not run at the same time.";
+    InvalidUrl, "invalid-url", "An address is a URL of http or https without credentials.",
+        "`url` of `http` and `webhook` and `endpoint` of `s3` begin with `https://` or `http://`, as in `https://data.example.com/files`. A user, password or token in it would be seen by everyone who may read the Connection: use `bearerTokenFrom`, or `urlFrom` for a webhook whose address is the secret.";
     // Types and values.
     InvalidType, "invalid-type", "Types are DuckDB's.",
         "A type is one of DuckDB's, such as `VARCHAR`, `BIGINT`, `DECIMAL(12,2)`, `TIMESTAMP`, `VARCHAR[]`, `STRUCT(a INTEGER, b VARCHAR)`, `MAP(VARCHAR, BIGINT)`, or `table` for an input that is a table. `int64` is refused with the hint `BIGINT`.";

@@ -196,6 +196,35 @@ impl<'a> Compiler<'a> {
     }
 }
 
+/// What of a Connection its schema cannot say.
+pub(crate) fn connection_problems(spec: &api::ConnectionSpec, path: &FieldPath) -> Vec<Problem> {
+    let mut problems = Vec::new();
+    if let Some(text) = spec.duckdb.as_ref().and_then(|duckdb| duckdb.busy_timeout.as_ref())
+        && let Err(message) = crate::quantity::duration(text)
+    {
+        problems.push(Problem::new(Rule::InvalidDuration, path.field("duckdb").field("busyTimeout"), message));
+    }
+    let urls = [
+        ("http", "url", spec.http.as_ref().map(|http| &http.url)),
+        ("s3", "endpoint", spec.s3.as_ref().and_then(|s3| s3.endpoint.as_ref())),
+        ("webhook", "url", spec.webhook.as_ref().and_then(|webhook| webhook.url.as_ref())),
+    ];
+    for (kind, field, url) in urls {
+        let Some(url) = url else { continue };
+        let host = url.strip_prefix("https://").or_else(|| url.strip_prefix("http://"));
+        if host.is_none_or(|host| host.is_empty() || host.starts_with(['/', ':'])) {
+            let message =
+                format!("`{}` is no address that begins with `https://` or `http://`", crate::problem::excerpt(url));
+            let meant = (!url.contains("://")).then(|| format!("`https://{}`", crate::problem::excerpt(url)));
+            problems.push(Problem::new(Rule::InvalidUrl, path.field(kind).field(field), message).suggest(meant));
+        } else if host.is_some_and(|host| host.split('/').next().is_some_and(|host| host.contains('@'))) {
+            let message = "the address holds a user or password, which belong into a Secret";
+            problems.push(Problem::new(Rule::InvalidUrl, path.field(kind).field(field), message));
+        }
+    }
+    problems
+}
+
 /// One spelling for paths that differ in `.`, `..` and doubled slashes only.
 fn normalize(path: &str) -> String {
     let mut parts: Vec<&str> = Vec::new();

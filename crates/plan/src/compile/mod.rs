@@ -32,6 +32,7 @@ use crate::expression::on_large_stack;
 use crate::model::{Plan, Surroundings};
 use crate::problem::{FieldPath, MAX_PROBLEMS, Problem, nearest};
 
+pub(crate) use connections::connection_problems;
 pub(crate) use inputs::scalar_problem;
 pub(crate) use names::object_name_problem;
 pub(crate) use source::check_table_source;

@@ -16,6 +16,7 @@ pub(crate) mod tests;
 mod tree;
 mod yaml;
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use serde::de::DeserializeOwned;
@@ -33,7 +34,7 @@ use tree::{Node, NodeValue};
 use yaml::{Found, Raw};
 
 use crate::Rule;
-use crate::compile::object_name_problem;
+use crate::compile::{connection_problems, object_name_problem};
 use crate::problem::{FieldPath, Located, MAX_PROBLEMS, Problem, nearest};
 
 /// A file's documents, and what is wrong with them as they stand alone. Whether names resolve and expressions fit is
@@ -76,6 +77,24 @@ pub fn parse_manifests(file: &str, text: &str) -> ParsedFile {
     parsed
 }
 
+/// Objects that are defined again by a later document: each after the first of its kind and name.
+pub fn repeated_objects<'a>(documents: impl IntoIterator<Item = &'a Document>) -> Vec<Located> {
+    let mut seen: HashMap<(&str, &str), &Document> = HashMap::new();
+    let mut problems = Vec::new();
+    for document in documents {
+        let kind = document.object.kind();
+        let Some(name) = document.object.name().filter(|name| !name.is_empty()) else { continue };
+        if let Some(first) = seen.get(&(kind, name)) {
+            let message = format!("{kind} `{name}` is defined at {}:{} already", first.file, first.at.line);
+            let path = FieldPath::root().field("metadata").field("name");
+            problems.push(document.locate(Problem::new(Rule::DuplicateObject, path, message)));
+        } else {
+            seen.insert((kind, name), document);
+        }
+    }
+    problems
+}
+
 /// What a document holds; none where it holds nothing that can be read.
 fn object(file: &str, root: &Node, check: &mut Check) -> Option<Object> {
     match &root.value {
@@ -96,7 +115,14 @@ fn object(file: &str, root: &Node, check: &mut Check) -> Option<Object> {
     let other = || Object::Other { api_version: api_version.to_owned(), kind: kind.to_owned() };
     let object = match (api_version, kind) {
         (api::API_VERSION, "Workflow") => Object::Workflow(read(root, kind, check)?),
-        (api::API_VERSION, "Connection") => Object::Connection(read(root, kind, check)?),
+        (api::API_VERSION, "Connection") => {
+            let connection: Box<api::Connection> = read(root, kind, check)?;
+            let problems = connection_problems(&connection.spec, &FieldPath::root().field("spec"));
+            let is_echo = |problem: &Problem| check.mended.contains(&problem.path);
+            let problems: Vec<Problem> = problems.into_iter().filter(|problem| !is_echo(problem)).collect();
+            check.found.extend(problems.into_iter().map(|problem| (root.locate(&problem.path).0, problem)));
+            Object::Connection(connection)
+        }
         (api::API_VERSION, "Execution") => Object::Execution(read(root, kind, check)?),
         (api::API_VERSION, "Artifact") => Object::Artifact(read(root, kind, check)?),
         ("v1", "Secret") => Object::Secret(Secret::read(root, check)),

@@ -7,9 +7,20 @@ use crate::{Surroundings, compile};
 
 /// What `pintail lint FILE` finds: every problem of the file and of its workflows.
 pub(crate) fn lint(file: &str, text: &str) -> Vec<Located> {
-    let parsed = parse_manifests(file, text);
+    lint_files(&[(file, text)], |_| None)
+}
+
+fn lint_files(files: &[(&str, &str)], read: impl Fn(&str) -> Option<String>) -> Vec<Located> {
     let mut surroundings = Surroundings::default();
-    for document in &parsed.documents {
+    let mut problems = Vec::new();
+    let mut documents = Vec::new();
+    for (file, text) in files {
+        let parsed = parse_manifests(file, text);
+        problems.extend(parsed.problems);
+        documents.extend(parsed.documents);
+    }
+    problems.extend(repeated_objects(&documents));
+    for document in &documents {
         match &document.object {
             Object::Connection(connection) => {
                 let name = connection.metadata.name.clone().unwrap_or_default().replace('-', "_");
@@ -18,11 +29,16 @@ pub(crate) fn lint(file: &str, text: &str) -> Vec<Located> {
             Object::ConfigMap(map) => {
                 surroundings.config_maps.insert(map.name.clone(), map.data.clone());
             }
+            Object::Kustomization(kustomization) => {
+                for map in &kustomization.config_maps {
+                    let files = map.files.iter().filter_map(|(key, path)| Some((key.clone(), read(path)?)));
+                    surroundings.config_maps.insert(map.name.clone(), files.collect());
+                }
+            }
             _ => {}
         }
     }
-    let mut problems = parsed.problems;
-    for document in &parsed.documents {
+    for document in &documents {
         if let Object::Workflow(workflow) = &document.object
             && let Err(found) = compile(workflow, &surroundings)
         {
@@ -56,6 +72,28 @@ fn manifests(folder: &str) -> BTreeMap<String, String> {
 fn right_manifests_have_no_problems() {
     for text in right_manifests() {
         let problems: Vec<String> = lint("right.yaml", &text).iter().map(ToString::to_string).collect();
+        assert!(problems.is_empty(), "{}", problems.join("\n"));
+    }
+}
+
+/// Every example, against its local connections, which `pintail lint` reads the same way.
+#[test]
+fn the_examples_have_no_problems() {
+    let folder = std::path::Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../../examples"));
+    for example in std::fs::read_dir(folder).expect("the examples") {
+        let example = example.expect("a folder").path();
+        let mut files = Vec::new();
+        for folder in [example.clone(), example.join("local")] {
+            for file in std::fs::read_dir(&folder).into_iter().flatten() {
+                let path = file.expect("a file").path();
+                if path.extension().is_some_and(|ending| ending == "yaml") {
+                    files.push((path.display().to_string(), std::fs::read_to_string(&path).expect("text")));
+                }
+            }
+        }
+        let files: Vec<(&str, &str)> = files.iter().map(|(name, text)| (name.as_str(), text.as_str())).collect();
+        let read = |name: &str| std::fs::read_to_string(example.join(name)).ok();
+        let problems: Vec<String> = lint_files(&files, read).iter().map(ToString::to_string).collect();
         assert!(problems.is_empty(), "{}", problems.join("\n"));
     }
 }
