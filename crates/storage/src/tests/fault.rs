@@ -19,7 +19,7 @@ use super::server::variables;
 use super::{report, text, trends};
 use crate::bucket::Bucket;
 use crate::bucket_error::Trouble;
-use crate::{Backend, CommitOutcome, Store, Update};
+use crate::{Backend, CommitOutcome, PutOnce, Store, Update};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Fault {
@@ -99,6 +99,15 @@ fn a_commit_whose_reply_was_lost_is_ours() {
         let store = faulty_store(&inner, &[Fault::None, Fault::LostReply]);
         let CommitOutcome::AlreadyOurs(record) = store.commit(&report("pod-1")).await.unwrap() else { panic!() };
         assert_eq!(store.read_commit(&trends()).await.unwrap().unwrap().0, record);
+    });
+}
+
+#[test]
+fn an_object_is_created_after_lost_requests_and_conflicts() {
+    let inner = Arc::new(InMemory::new());
+    run(async {
+        let store = faulty_store(&inner, &[Fault::LostRequest, Fault::Conflict]);
+        assert_eq!(store.put_once("default/x", text(b"1")).await.unwrap(), PutOnce::Created);
     });
 }
 
