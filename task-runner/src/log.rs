@@ -5,7 +5,7 @@ use std::io::Write;
 
 use bytes::Bytes;
 use jiff::Timestamp;
-use pintail_protocol::{ConnectionTarget, SecretVariable, WebhookUrl, WorkOrder};
+use pintail_protocol::WorkOrder;
 
 use crate::workspace::Environment;
 
@@ -26,7 +26,7 @@ impl Log {
     /// A log that knows the values of all secrets of the order.
     #[must_use]
     pub fn new(order: &WorkOrder, environment: &Environment) -> Self {
-        let variables = order.connections.iter().flat_map(|connection| secret_variables(&connection.target));
+        let variables = order.connections.iter().flat_map(|connection| connection.target.secret_variables());
         let store = ["AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"].map(|name| environment.variable(name));
         let values = variables.map(|variable| environment.variable(&variable.0)).chain(store).flatten();
         let mut secrets: Vec<_> = values.filter(|value| value.len() >= SECRET_BYTES).map(str::to_owned).collect();
@@ -63,22 +63,5 @@ impl Log {
         if kept.len() + line.len() <= LOG_BYTES {
             kept.push_str(&line);
         }
-    }
-}
-
-fn secret_variables(target: &ConnectionTarget) -> Vec<&SecretVariable> {
-    match target {
-        ConnectionTarget::S3 { access_key_id, secret_access_key, .. } => {
-            access_key_id.iter().chain(secret_access_key).collect()
-        }
-        ConnectionTarget::Http { bearer_token, .. } => bearer_token.iter().collect(),
-        ConnectionTarget::Postgres { password, .. } => password.iter().collect(),
-        ConnectionTarget::Smtp { username, password, .. } => username.iter().chain(password).collect(),
-        ConnectionTarget::Webhook { url, bearer_token } => {
-            let url = if let WebhookUrl::Secret(variable) = url { Some(variable) } else { None };
-            url.into_iter().chain(bearer_token).collect()
-        }
-        ConnectionTarget::Secrets(values) => values.values().collect(),
-        ConnectionTarget::Folder { .. } | ConnectionTarget::DuckDb { .. } => Vec::new(),
     }
 }

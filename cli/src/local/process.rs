@@ -6,7 +6,7 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use pintail_engine::TaskIndex;
-use pintail_protocol::{ConnectionTarget, SecretVariable, TerminationMessage, WebhookUrl, WorkOrder};
+use pintail_protocol::{SecretVariable, TerminationMessage, WorkOrder};
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
 use tokio::task::JoinHandle;
@@ -97,7 +97,8 @@ impl RunnerProgram {
             .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
             .filter(|(name, _)| passed(name))
             .collect();
-        for SecretVariable(variable) in secret_variables(order) {
+        let secrets = order.connections.iter().flat_map(|connection| connection.target.secret_variables());
+        for SecretVariable(variable) in secrets {
             if let Some(value) = self.secrets.get(variable) {
                 variables.push((variable.clone(), value.clone()));
             }
@@ -172,29 +173,4 @@ async fn last_lines(stderr: tokio::process::ChildStderr) -> Vec<String> {
 
 fn read_termination(path: &Path) -> Option<TerminationMessage> {
     serde_json::from_slice(&std::fs::read(path).ok()?).ok()
-}
-
-/// The variables that hold the secrets of an order's connections.
-pub fn secret_variables(order: &WorkOrder) -> Vec<&SecretVariable> {
-    order.connections.iter().flat_map(|connection| target_variables(&connection.target)).collect()
-}
-
-fn target_variables(target: &ConnectionTarget) -> Vec<&SecretVariable> {
-    match target {
-        ConnectionTarget::S3 { access_key_id, secret_access_key, .. } => {
-            access_key_id.iter().chain(secret_access_key).collect()
-        }
-        ConnectionTarget::Http { bearer_token, .. } => bearer_token.iter().collect(),
-        ConnectionTarget::Postgres { password, .. } => password.iter().collect(),
-        ConnectionTarget::Smtp { username, password, .. } => username.iter().chain(password).collect(),
-        ConnectionTarget::Webhook { url, bearer_token } => {
-            let url = match url {
-                WebhookUrl::Secret(variable) => Some(variable),
-                WebhookUrl::Plain(_) => None,
-            };
-            url.into_iter().chain(bearer_token).collect()
-        }
-        ConnectionTarget::Secrets(values) => values.values().collect(),
-        ConnectionTarget::Folder { .. } | ConnectionTarget::DuckDb { .. } => Vec::new(),
-    }
 }

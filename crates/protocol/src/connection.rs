@@ -87,3 +87,24 @@ pub enum WebhookUrl {
     Plain(String),
     Secret(SecretVariable),
 }
+
+impl ConnectionTarget {
+    /// The variables that hold the target's secrets.
+    #[must_use]
+    pub fn secret_variables(&self) -> Vec<&SecretVariable> {
+        match self {
+            Self::S3 { access_key_id, secret_access_key, .. } => {
+                access_key_id.iter().chain(secret_access_key).collect()
+            }
+            Self::Http { bearer_token, .. } => bearer_token.iter().collect(),
+            Self::Postgres { password, .. } => password.iter().collect(),
+            Self::Smtp { username, password, .. } => username.iter().chain(password).collect(),
+            Self::Webhook { url, bearer_token } => {
+                let url = if let WebhookUrl::Secret(variable) = url { Some(variable) } else { None };
+                url.into_iter().chain(bearer_token).collect()
+            }
+            Self::Secrets(values) => values.values().collect(),
+            Self::Folder { .. } | Self::DuckDb { .. } => Vec::new(),
+        }
+    }
+}
