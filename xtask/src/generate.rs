@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use crate::{Problems, kinds, reference};
+use crate::{Problems, command_line, kinds, reference, rules};
 
 /// Folders that hold generated files only, and the ending that they have.
 const FOLDERS: [(&str, &str); 2] = [("crds", "yaml"), ("schemas", "json")];
@@ -31,6 +31,8 @@ pub fn run(check: bool) -> Result<(), Problems> {
         files.insert(format!("schemas/{}.json", kind.file_name()), kind.editor_schema());
     }
     files.insert("docs/reference/manifests.md".to_owned(), reference::manifests(&kinds));
+    files.insert("docs/reference/cli.md".to_owned(), command_line::page());
+    files.insert("docs/reference/lint-rules.md".to_owned(), rules::page());
     if !problems.is_empty() {
         return Err(problems);
     }

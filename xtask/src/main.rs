@@ -1,9 +1,11 @@
 //! What the project writes and checks about itself: `cargo xtask generate [--check]` and `cargo xtask layers`.
 
+mod command_line;
 mod generate;
 mod kinds;
 mod layers;
 mod reference;
+mod rules;
 
 use std::process::ExitCode;
 

@@ -173,8 +173,11 @@ fn anchor(heading: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+    use std::path::PathBuf;
+
     use super::*;
-    use crate::kinds;
+    use crate::{generate, kinds};
 
     #[test]
     fn every_link_within_the_page_has_its_heading() {
@@ -183,6 +186,36 @@ mod tests {
             page.lines().filter_map(|line| line.trim_start_matches('#').strip_prefix(' ')).map(anchor).collect();
         for link in page.split("](#").skip(1).filter_map(|rest| rest.split(')').next()) {
             assert!(headings.iter().any(|heading| heading == link), "no heading for #{link}");
+        }
+    }
+
+    /// Markdown files of the root, docs/ and examples/.
+    fn pages() -> Vec<PathBuf> {
+        let root = generate::root();
+        let mut folders = vec![root.join("docs"), root.join("examples")];
+        let mut found = vec![root.join("README.md"), root.join("CONTRIBUTING.md"), root.join("CHANGELOG.md")];
+        while let Some(folder) = folders.pop() {
+            for path in fs::read_dir(folder).unwrap().flatten().map(|entry| entry.path()) {
+                match path.extension() {
+                    None if path.is_dir() => folders.push(path),
+                    Some(ending) if ending == "md" => found.push(path),
+                    _ => {}
+                }
+            }
+        }
+        found
+    }
+
+    #[test]
+    fn every_relative_link_of_the_documentation_leads_to_a_file() {
+        for page in pages() {
+            let text = fs::read_to_string(&page).unwrap();
+            for link in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
+                let target = link.split('#').next().unwrap_or_default();
+                if !target.is_empty() && !target.contains("://") {
+                    assert!(page.parent().unwrap().join(target).exists(), "{}: {link}", page.display());
+                }
+            }
         }
     }
 }
