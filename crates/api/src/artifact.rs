@@ -33,7 +33,7 @@ pub struct ArtifactSpec {
     pub artifact: String,
     /// Which part of the dataset this version is.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    #[schemars(length(max = 8))]
+    #[schemars(extend("maxProperties" = 8))]
     pub partition: BTreeMap<String, String>,
     /// When the data was committed, RFC 3339 with microseconds. The newest version is the greatest by this, then by name.
     #[schemars(length(max = 64))]

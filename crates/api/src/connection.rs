@@ -51,7 +51,7 @@ pub struct ConnectionSpec {
     /// Named secret values that become SQL parameters of the tasks that read the connection: the value `pepper` of the
     /// connection `keys` is `$keys_pepper`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 32))]
+    #[schemars(extend("minProperties" = 1, "maxProperties" = 32))]
     pub secrets: Option<BTreeMap<String, SecretValue>>,
 }
 

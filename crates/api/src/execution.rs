@@ -33,7 +33,7 @@ pub struct ExecutionSpec {
     pub workflow_ref: ObjectRef,
     /// What its inputs are bound to, by name: a scalar or a table source.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    #[schemars(length(max = 100))]
+    #[schemars(extend("maxProperties" = 100))]
     pub inputs: BTreeMap<String, Binding>,
     /// Committed results of that Execution are taken over where definition and inputs are equal.
     #[serde(default, skip_serializing_if = "Option::is_none")]

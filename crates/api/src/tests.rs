@@ -158,3 +158,25 @@ fn check_described(schema: &Value, path: &str) {
         }
     }
 }
+
+/// Without a bound the API server may refuse a rule for its estimated cost, and an object may be of any size. The limit
+/// of a map is easily lost: a `length` on its field says nothing.
+#[test]
+fn every_list_and_map_of_a_spec_has_a_limit() {
+    for definition in crate::definitions() {
+        let schema = serde_json::to_value(&definition.spec.versions[0].schema).expect("JSON");
+        check_limits(&schema["openAPIV3Schema"]["properties"]["spec"], &definition.spec.names.kind);
+    }
+}
+
+fn check_limits(schema: &Value, path: &str) {
+    for (inner, limit) in [("items", "maxItems"), ("additionalProperties", "maxProperties")] {
+        if let Some(inner) = schema.get(inner).filter(|inner| inner.is_object()) {
+            assert!(schema.get(limit).is_some(), "{path} has {limit}");
+            check_limits(inner, &format!("{path}[]"));
+        }
+    }
+    for (name, field) in schema["properties"].as_object().into_iter().flatten() {
+        check_limits(field, &format!("{path}.{name}"));
+    }
+}

@@ -188,7 +188,7 @@ pub struct Task {
     pub uses: Vec<String>,
     /// Further names: each a table `$(tasks.x)`, a scalar, or an expression. Takes expressions.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    #[schemars(length(max = 100))]
+    #[schemars(extend("maxProperties" = 100))]
     pub with: BTreeMap<String, Binding>,
     /// Connections that the task reads: databases are attached read-only under their names.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -554,7 +554,7 @@ pub struct Publish {
     pub artifact: String,
     /// Which part of the dataset this version is: names and values. Takes expressions over inputs and execution.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    #[schemars(length(max = 8))]
+    #[schemars(extend("maxProperties" = 8))]
     pub partition: BTreeMap<String, String>,
 }
 

@@ -134,6 +134,23 @@ impl<'a> Compiler<'a> {
         self.report(Problem::new(Rule::UnfitConnection, path.clone(), message).suggest(meant));
     }
 
+    /// The values of `secrets` are parameters of the task, beside those that it names itself.
+    pub(super) fn check_secret_parameters(&mut self, draft: &Draft<'a>) {
+        for (position, name) in draft.task.reads.iter().enumerate() {
+            let values =
+                self.surroundings.connections.get(name).and_then(|connection| connection.spec.secrets.as_ref());
+            let clash = values.into_iter().flat_map(|values| values.keys()).find_map(|value| {
+                let parameter = format!("{name}_{value}");
+                draft.binding(&parameter).is_some().then_some(parameter)
+            });
+            if let Some(parameter) = clash {
+                let message =
+                    format!("`{name}` brings the parameter `${parameter}`, and the task has a `{parameter}` already");
+                self.problem(Rule::DuplicateName, &draft.path.field("reads").index(position), message);
+            }
+        }
+    }
+
     /// DuckDB attaches one file once.
     fn check_same_file(&mut self, draft: &Draft<'a>) {
         let task = draft.task;
@@ -221,6 +238,13 @@ pub(crate) fn connection_problems(spec: &api::ConnectionSpec, path: &FieldPath) 
             let message = "the address holds a user or password, which belong into a Secret";
             problems.push(Problem::new(Rule::InvalidUrl, path.field(kind).field(field), message));
         }
+    }
+    for name in spec.secrets.iter().flat_map(|values| values.keys()).filter(|name| !names::is_name(name)) {
+        let message = format!(
+            "`{}` is no name of a secret value: it becomes a part of the parameter `$<connection>_<name>`",
+            crate::problem::excerpt(name)
+        );
+        problems.push(Problem::new(Rule::InvalidName, path.field("secrets").field(name), message));
     }
     problems
 }

@@ -53,6 +53,7 @@ impl<'a> Compiler<'a> {
         let (work, results) = self.compile_work(&mut draft);
         self.depends_on(&mut draft);
         self.check_names_of_task(&draft);
+        self.check_secret_parameters(&draft);
         let policy = self.policy(&draft);
         let node = TaskNode {
             name: task.name.clone(),

@@ -33,6 +33,23 @@ pub(super) fn evaluate(tree: &IdedExpr, references: &[Reference], scope: &Scope)
     to_json(&value.map_err(|error| explain(&error))?, &mut budget)
 }
 
+/// What stands behind a path.
+pub(super) fn look_up(reference: &Reference, scope: &Scope) -> Result<Json, String> {
+    let mut value = part(scope, reference.scope);
+    for name in &reference.path {
+        value = value.get(name).ok_or_else(|| format!("there is no `{name}`"))?;
+    }
+    Ok(value.clone())
+}
+
+fn part(scope: &Scope, name: ScopeName) -> &Json {
+    match name {
+        ScopeName::Inputs => &scope.inputs,
+        ScopeName::Tasks => &scope.tasks,
+        ScopeName::Execution => &scope.execution,
+    }
+}
+
 /// The scopes as far as an expression reads them, and how much it has read.
 struct Variables {
     values: Vec<(&'static str, Box<dyn Val>, usize)>,
@@ -44,11 +61,7 @@ impl Variables {
         let mut values = Vec::new();
         let mut units_left = SCOPE_UNITS_MAX;
         for name in ScopeName::ALL {
-            let source = match name {
-                ScopeName::Inputs => &scope.inputs,
-                ScopeName::Tasks => &scope.tasks,
-                ScopeName::Execution => &scope.execution,
-            };
+            let source = part(scope, name);
             let before = units_left;
             let mut map = HashMap::new();
             let used =

@@ -156,7 +156,11 @@ impl Expression {
     /// # Errors
     /// Where CEL fails: a missing key, a wrong type, an overflow; and where it takes too long.
     pub fn evaluate(&self, scope: &Scope) -> Result<serde_json::Value, EvaluateError> {
-        evaluate::evaluate(&self.tree, &self.references, scope)
-            .map_err(|message| EvaluateError { source_text: self.source.clone(), message })
+        // The evaluator recurses as the parser does; most expressions are a path and need neither.
+        let value = match self.as_reference() {
+            Some(reference) => evaluate::look_up(reference, scope),
+            None => on_large_stack(|| evaluate::evaluate(&self.tree, &self.references, scope)).flatten(),
+        };
+        value.map_err(|message| EvaluateError { source_text: self.source.clone(), message })
     }
 }

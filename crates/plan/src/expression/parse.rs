@@ -130,7 +130,7 @@ fn parse_error(source: &str, errors: &cel::ParseErrors) -> ParseError {
     error
 }
 
-/// The names of `inputs.a.b`, with `["b"]` read as `.b`; none for anything but a path from a name.
+/// The names of `inputs.a.b`, with `["b"]` read as `.b`; none for anything but a path from a name, `has(…)` neither.
 pub(super) fn path_of(tree: &IdedExpr) -> Option<Vec<&str>> {
     let mut names = Vec::new();
     let mut at = tree;
@@ -141,7 +141,7 @@ pub(super) fn path_of(tree: &IdedExpr) -> Option<Vec<&str>> {
                 names.reverse();
                 return Some(names);
             }
-            Expr::Select(select) => {
+            Expr::Select(select) if !select.test => {
                 names.push(select.field.as_str());
                 at = &select.operand;
             }
@@ -170,7 +170,14 @@ impl<'a> Walk<'a> {
         if depth > TREE_DEPTH_MAX {
             return Err(limit(format!("the expression is nested more than {TREE_DEPTH_MAX} deep"), 0));
         }
-        if let Some(names) = path_of(tree)
+        let names = match &tree.expr {
+            Expr::Select(select) if select.test => path_of(&select.operand).map(|mut names| {
+                names.push(&select.field);
+                names
+            }),
+            _ => path_of(tree),
+        };
+        if let Some(names) = names
             && let Some((root, path)) = names.split_first()
             && !self.variables.contains(root)
         {

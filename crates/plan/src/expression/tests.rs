@@ -84,6 +84,10 @@ fn what_fails_says_why_and_shows_no_value() {
 fn expressions_are_bounded() {
     let nested = |depth: usize| format!("{}1{}", "(".repeat(depth), ")".repeat(depth));
     assert!(Expression::parse(&nested(NESTING_MAX)).is_ok());
+    // What is let through is evaluated on the small stack of a test's thread.
+    let sum = vec!["inputs.pages"; 60].join("+");
+    assert_eq!(value(&sum), Ok(json!(180)));
+    assert_eq!(value(&nested(NESTING_MAX)), Ok(json!(1)));
     let long_sum = vec!["1"; 400].join("+");
     let conditions = "true?1:".repeat(100) + "1";
     for source in [
