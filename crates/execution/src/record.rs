@@ -31,6 +31,9 @@ pub struct TaskRecord {
     pub digest: Option<String>,
     pub started_at: Option<Timestamp>,
     pub ended_at: Option<Timestamp>,
+    /// Since when every attempt has found a database locked by others.
+    #[serde(default)]
+    pub busy_since: Option<Timestamp>,
     /// The Execution whose result was taken over.
     pub reused_from: Option<String>,
 }

@@ -9,7 +9,8 @@ use pintail_engine::{Action, Event, ItemIndex, Outcome, RunOutcome, RunState, St
 use pintail_plan::Plan;
 use pintail_plan::expression::Scope;
 use pintail_protocol::{
-    Failure, FailureClass, FileIdentity, RelationSource, ReuseCandidate, StoreLocation, TaskReport, WorkOrder,
+    ConnectionTarget, Failure, FailureClass, FileIdentity, RelationSource, ReuseCandidate, StoreLocation, TaskReport,
+    WorkOrder,
 };
 
 use crate::input::BoundInput;
@@ -87,6 +88,8 @@ pub struct Run {
     published: BTreeMap<usize, Published>,
     reusable: Reusable,
     wake: Option<Timestamp>,
+    /// By task: how long the databases of its last order may be locked by others.
+    busy_timeouts_ms: BTreeMap<usize, u64>,
 }
 
 impl Run {
@@ -162,6 +165,7 @@ impl Run {
             published,
             reusable,
             wake: None,
+            busy_timeouts_ms: BTreeMap::new(),
         })
     }
 
@@ -241,6 +245,7 @@ impl Run {
                 if let Some(record) = self.task_record(task) {
                     record.ended_at = Some(at);
                 }
+                let failure = self.bound_waiting(task, failure, at);
                 let outcome = outcome_of(failure.class);
                 self.note_failure(task, attempt, failure);
                 Event::Ended { task, item, attempt, outcome }
@@ -277,6 +282,28 @@ impl Run {
         }
     }
 
+    /// A lock that others hold costs nothing, but only for the connection's time.
+    fn bound_waiting(&mut self, task: TaskIndex, mut failure: Failure, at: Timestamp) -> Failure {
+        let timeout_ms = self.busy_timeouts_ms.get(&(task.0 as usize)).copied();
+        let Some(record) = self.task_record(task) else { return failure };
+        if failure.class != FailureClass::Busy {
+            record.busy_since = None;
+            return failure;
+        }
+        // Attempts that ended with the one that drove them give no order, hence no time.
+        let Some(timeout_ms) = timeout_ms else { return failure };
+        let since = *record.busy_since.get_or_insert(at);
+        let waited_ms = at.duration_since(since).as_millis();
+        if waited_ms >= i128::from(timeout_ms) {
+            failure.class = FailureClass::Permanent;
+            failure.message.push_str(&format!(
+                "; waited {} s for it, as long as the connection's `busyTimeout` allows: end what holds the lock, or raise it",
+                waited_ms / 1000
+            ));
+        }
+        failure
+    }
+
     /// What an equal order committed before is taken over at once, unless it read files outside the store: whether
     /// those are still the same only the runner can see.
     fn start(&mut self, task: TaskIndex, item: ItemIndex, attempt: u32, order: WorkOrder) -> Next {
@@ -290,6 +317,13 @@ impl Run {
             result.report.reused_from = Some(from);
             self.take_result(task, result);
             return Next::Event(Event::Ended { task, item, attempt, outcome: Outcome::Succeeded });
+        }
+        let timeouts_ms = order.connections.iter().filter_map(|connection| match connection.target {
+            ConnectionTarget::DuckDb { busy_timeout_ms, .. } => Some(busy_timeout_ms),
+            _ => None,
+        });
+        if let Some(timeout_ms) = timeouts_ms.max() {
+            self.busy_timeouts_ms.insert(task.0 as usize, timeout_ms);
         }
         Next::Command(Command::Start { task, attempt, order: Box::new(order) })
     }

@@ -376,3 +376,51 @@ fn a_connection_that_is_gone_fails_the_task_that_needs_it() {
     let status = world.run.status(&[], world.now);
     assert_eq!(status.failures[0].message, "there is no Connection \"raw\"");
 }
+
+const LOAD: &str = r#"
+apiVersion: pintail.dev/v1alpha1
+kind: Connection
+metadata:
+  name: shop
+spec:
+  duckdb:
+    path: /data/shop.duckdb
+    busyTimeout: 10s
+---
+apiVersion: pintail.dev/v1alpha1
+kind: Workflow
+metadata:
+  name: fill
+spec:
+  tasks:
+    - name: fill
+      writes:
+        - shop
+      duckdb:
+        query: SELECT 1 AS one
+        load:
+          into: shop.ones
+          mode: Replace
+"#;
+
+#[test]
+fn a_locked_database_is_waited_for_as_long_as_its_connection_allows() {
+    let (plan, connections) = plan_of(LOAD);
+    let run = Run::new(plan, context("u1"), Vec::new(), Reusable::new()).unwrap();
+    let mut world = World { run, connections, now: Timestamp::UNIX_EPOCH, started: Vec::new() };
+    world.step(Vec::new());
+    let mut first = None;
+    while world.run.outcome().is_none() {
+        let attempt = world.order("fill").identity.attempt;
+        let failure = Failure { class: FailureClass::Busy, reason: "Busy".into(), message: "locked by 7".into() };
+        first.get_or_insert(world.now);
+        world.step(vec![Seen::Failed { task: TaskIndex(0), attempt, failure, report: None, at: world.now }]);
+        world.now = world.run.wake().unwrap_or(world.now);
+        world.step(Vec::new());
+    }
+    let waited = world.now.duration_since(first.unwrap()).as_secs();
+    assert!((10..15).contains(&waited), "waited {waited} s");
+    let status = world.run.status(&[], world.now);
+    assert_eq!(status.failures.len(), 1, "waiting is no failure: {:?}", status.failures);
+    assert!(status.failures[0].message.contains("busyTimeout"), "{}", status.failures[0].message);
+}
