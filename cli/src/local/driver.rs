@@ -9,6 +9,7 @@ use pintail_engine::{Phase, RunOutcome, TaskIndex};
 use pintail_execution::{Command, CommittedReport, Run, Seen};
 use pintail_protocol::{ExitCode, Failure, FailureClass};
 use pintail_storage::{RunTask, StoreError};
+use tokio::signal::unix::{Signal, SignalKind};
 use tokio::task::JoinSet;
 
 use crate::failure::{Code, CommandFailure};
@@ -23,6 +24,15 @@ pub struct Driver {
     pub connections: pintail_execution::Connections,
     pub program: RunnerProgram,
     pub progress: Progress,
+    pub interrupts: Signal,
+}
+
+/// Ctrl-C, kept from now on until the driver asks for it. Made before a run is on record, so that none goes amiss.
+///
+/// # Errors
+/// Where the system lets no signal be caught.
+pub fn interrupts() -> Result<Signal, CommandFailure> {
+    tokio::signal::unix::signal(SignalKind::interrupt()).map_err(CommandFailure::failed)
 }
 
 /// The processes of a run under way.
@@ -56,8 +66,7 @@ impl Driver {
             tokio::select! {
                 Some(ended) = processes.ended.join_next() => seen.extend(self.conclude(ended, &mut processes).await?),
                 () = sleep_until(self.run.wake()) => {}
-                signal = tokio::signal::ctrl_c() => {
-                    signal.map_err(CommandFailure::failed)?;
+                Some(()) = self.interrupts.recv() => {
                     if cancelled {
                         processes.runners.values_mut().for_each(Runner::kill);
                         return Err(self.interrupted());

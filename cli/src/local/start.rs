@@ -16,7 +16,7 @@ use pintail_protocol::{Failure, TaskReport};
 use pintail_storage::layout::DEFAULT_NAMESPACE;
 
 use crate::failure::CommandFailure;
-use crate::local::driver::Driver;
+use crate::local::driver::{Driver, interrupts};
 use crate::local::lock::RunLock;
 use crate::local::process::RunnerProgram;
 use crate::local::records::{Records, Revision, SOURCES_ANNOTATION, StoredExecution};
@@ -63,12 +63,13 @@ impl NewRun<'_> {
         let run = Run::new(plan, context, self.inputs, self.reusable).map_err(refused)?;
         execution.status = Some(run.status(&[], Timestamp::now()));
         let program = RunnerProgram::find(self.manifests.secrets().clone()).map_err(CommandFailure::failed)?;
+        let interrupts = interrupts()?;
         let stored = records.create(execution).await?;
         let _lock = RunLock::take(records.store.location(), &self.name)?;
         let progress = Progress::new(names.iter().map(String::as_str));
         progress.note(&format!("{}  {}", self.workflow.name_any(), self.name));
         let connections = self.manifests.connections().clone();
-        Driver { run, stored, records: records.clone(), connections, program, progress }.drive().await
+        Driver { run, stored, records: records.clone(), connections, program, progress, interrupts }.drive().await
     }
 
     fn execution(&self, context: &RunContext) -> api::Execution {
@@ -140,9 +141,10 @@ impl RestoredRun {
         let program = RunnerProgram::find(self.manifests.secrets().clone()).map_err(CommandFailure::failed)?;
         let progress = Progress::new(self.run.plan.tasks.iter().map(|task| task.name.as_str()));
         progress.note(&format!("{}  {}", self.run.plan.workflow, self.run.context.name));
+        let interrupts = interrupts()?;
         let connections = self.manifests.connections().clone();
         let (run, stored, records) = (self.run, self.stored, records.clone());
-        Driver { run, stored, records, connections, program, progress }.drive().await
+        Driver { run, stored, records, connections, program, progress, interrupts }.drive().await
     }
 }
 
