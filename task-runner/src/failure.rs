@@ -155,7 +155,7 @@ fn memory(detail: &str, attempt: &str) -> TaskFailure {
         return TaskFailure::transient(
             "DiskFull",
             format!(
-                "could not {attempt}: the data that was moved from memory to disk outgrew the scratch space: raise `resources.scratch` or `resources.memory`"
+                "could not {attempt}: the data that was moved from memory to disk outgrew the scratch space: raise `resources.ephemeralStorage` or `resources.memory`"
             ),
         );
     }
