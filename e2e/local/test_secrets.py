@@ -197,5 +197,5 @@ def test_tokens_and_secret_urls_stay_with_their_servers(workspace, receiver, ref
     if not refused:
         (post,) = [request for request in receiver.requests if request.method == "POST"]
         assert post.path == f"/hooks/{CANARY}-path"
-        assert post.headers["Authorization"] == f"Bearer {CANARY}-token"
+        assert post.headers["authorization"] == f"Bearer {CANARY}-token"
     assert_nowhere([CANARY], everything_written(workspace, finished.out, finished.err, *logs_of_all(workspace, env)))

@@ -23,7 +23,7 @@ BUCKET_SECRETS = {
 }
 
 
-@dataclass
+@dataclass(repr=False)
 class Finished:
     """A program that ended: exit code and what it printed."""
 
@@ -34,7 +34,7 @@ class Finished:
     def executions(self) -> dict[str, dict]:
         """The Executions that `-o json` printed, by workflow."""
         document = json.loads(self.out)
-        items = document["items"] if document["kind"] == "List" else [document]
+        items = document.get("items", [document])
         return {item["spec"]["workflowRef"]["name"]: item for item in items}
 
     def execution(self) -> dict:
@@ -42,7 +42,9 @@ class Finished:
         return execution
 
     def __str__(self) -> str:
-        return f"exit code {self.code}\n--- stdout\n{self.out}\n--- stderr\n{self.err}"
+        return f"exit code {self.code}\n--- stdout\n{self.out[:800]}\n--- stderr\n{self.err}"
+
+    __repr__ = __str__
 
 
 def outputs(execution: dict) -> dict[str, dict]:
