@@ -12,11 +12,37 @@ use crate::problem::{FieldPath, MAX_PROBLEMS, Problem, excerpt, listing, nearest
 /// Checks JSON that comes without places, such as an input's binding.
 pub(crate) fn read_table_source(value: &Json, path: &FieldPath) -> Result<api::TableSource, Vec<Problem>> {
     let mut check = Check::default();
-    let mended = check.value(schema::table_source(), &Node::from_json(value), path);
+    let mended = check.value(schema::table_source(), &Node::from_json(value), &Place::Start(path));
     if !check.found.is_empty() {
         return Err(check.found.into_iter().map(|(_, problem)| problem).collect());
     }
     serde_json::from_value(mended).map_err(|error| vec![Problem::new(Rule::WrongType, path.clone(), error.to_string())])
+}
+
+/// A path that is put together only where a problem needs it.
+#[derive(Clone, Copy)]
+pub(super) enum Place<'a> {
+    Start(&'a FieldPath),
+    Field(&'a Place<'a>, &'a str),
+    Index(&'a Place<'a>, usize),
+}
+
+impl<'a> Place<'a> {
+    fn field(&'a self, name: &'a str) -> Self {
+        Self::Field(self, name)
+    }
+
+    fn index(&'a self, index: usize) -> Self {
+        Self::Index(self, index)
+    }
+
+    fn to_path(self) -> FieldPath {
+        match self {
+            Self::Start(path) => path.clone(),
+            Self::Field(parent, name) => parent.to_path().field(name),
+            Self::Index(parent, index) => parent.to_path().index(index),
+        }
+    }
 }
 
 #[derive(Default)]
@@ -28,7 +54,7 @@ pub(super) struct Check {
 
 impl Check {
     /// Reports every problem, and gives the value with each mended.
-    pub fn value(&mut self, schema: &Schema, node: &Node, path: &FieldPath) -> Json {
+    pub fn value(&mut self, schema: &Schema, node: &Node, path: &Place) -> Json {
         match (&schema.shape, &node.value) {
             (Shape::Any, _) => {
                 self.mark_broken(node, path);
@@ -66,19 +92,19 @@ impl Check {
         }
     }
 
-    fn report(&mut self, rule: Rule, at: Position, path: &FieldPath, message: String, suggestion: Option<String>) {
+    fn report(&mut self, rule: Rule, at: Position, path: &Place, message: String, suggestion: Option<String>) {
         if self.found.len() < MAX_PROBLEMS {
-            self.found.push((at, Problem::new(rule, path.clone(), message).suggest(suggestion)));
+            self.found.push((at, Problem::new(rule, path.to_path(), message).suggest(suggestion)));
         }
         if self.mended.len() < MAX_PROBLEMS {
-            self.mended.push(path.clone());
+            self.mended.push(path.to_path());
         }
     }
 
     /// Values that were reported already, below one that may be anything.
-    fn mark_broken(&mut self, node: &Node, path: &FieldPath) {
+    fn mark_broken(&mut self, node: &Node, path: &Place) {
         match &node.value {
-            NodeValue::Broken(_) => self.mended.push(path.clone()),
+            NodeValue::Broken(_) => self.mended.push(path.to_path()),
             NodeValue::List(items) => {
                 items.iter().enumerate().for_each(|(index, item)| self.mark_broken(item, &path.index(index)));
             }
@@ -90,15 +116,15 @@ impl Check {
     }
 
     /// A scalar that was reported already: as text where text is meant.
-    fn broken(&mut self, schema: &Schema, text: &str, path: &FieldPath) -> Json {
-        self.mended.push(path.clone());
+    fn broken(&mut self, schema: &Schema, text: &str, path: &Place) -> Json {
+        self.mended.push(path.to_path());
         match &schema.shape {
             Shape::Text { words, .. } if words.is_empty() => Json::from(text),
             shape => self.placeholder(shape, path),
         }
     }
 
-    fn text(&mut self, schema: &Schema, text: &str, node: &Node, path: &FieldPath) -> Json {
+    fn text(&mut self, schema: &Schema, text: &str, node: &Node, path: &Place) -> Json {
         let Shape::Text { length_min, length_max, words } = &schema.shape else { return Json::Null };
         if !words.is_empty() {
             if words.iter().any(|word| word == text) {
@@ -124,7 +150,7 @@ impl Check {
         Json::from(text)
     }
 
-    fn range(&mut self, value: i64, min: i64, max: i64, node: &Node, path: &FieldPath) {
+    fn range(&mut self, value: i64, min: i64, max: i64, node: &Node, path: &Place) {
         if value < min || value > max {
             let message = match (min, max) {
                 (_, i64::MAX) => format!("{} is at least {min}, not {value}", last_name(path)),
@@ -134,7 +160,7 @@ impl Check {
         }
     }
 
-    fn count(&mut self, count: usize, (min, max): (u64, u64), node: &Node, path: &FieldPath) {
+    fn count(&mut self, count: usize, (min, max): (u64, u64), node: &Node, path: &Place) {
         let count = count as u64;
         if count < min {
             let entries = if min == 1 { "one entry".to_owned() } else { format!("{min} entries") };
@@ -146,14 +172,14 @@ impl Check {
         }
     }
 
-    fn list(&mut self, schema: &Schema, items: &[Node], node: &Node, path: &FieldPath) -> Json {
+    fn list(&mut self, schema: &Schema, items: &[Node], node: &Node, path: &Place) -> Json {
         let Shape::List { item, length_min, length_max } = &schema.shape else { return Json::Null };
         self.count(items.len(), (*length_min, *length_max), node, path);
         let values = items.iter().enumerate().map(|(index, node)| self.value(item, node, &path.index(index)));
         Json::Array(values.collect())
     }
 
-    fn map(&mut self, schema: &Schema, entries: &[Entry], node: &Node, path: &FieldPath) -> Json {
+    fn map(&mut self, schema: &Schema, entries: &[Entry], node: &Node, path: &Place) -> Json {
         let Shape::Object { values: Some(values), length_min, length_max, .. } = &schema.shape else {
             return Json::Null;
         };
@@ -163,7 +189,7 @@ impl Check {
         Json::Object(fields.collect())
     }
 
-    fn object(&mut self, schema: &Schema, entries: &[Entry], node: &Node, path: &FieldPath) -> Json {
+    fn object(&mut self, schema: &Schema, entries: &[Entry], node: &Node, path: &Place) -> Json {
         let Shape::Object { fields, required, .. } = &schema.shape else { return Json::Null };
         let mut object = Map::new();
         for Entry { key, key_at, value } in entries {
@@ -209,7 +235,7 @@ impl Check {
         object
     }
 
-    fn wrong_type(&mut self, schema: &Schema, node: &Node, path: &FieldPath) -> Json {
+    fn wrong_type(&mut self, schema: &Schema, node: &Node, path: &Place) -> Json {
         let name = last_name(path);
         let needs = describe(&schema.shape);
         let mut message = format!("{name} is {needs}, not {}", node.describe());
@@ -242,9 +268,9 @@ impl Check {
     }
 
     /// Stands in the place of a value that is wrong.
-    fn placeholder(&mut self, shape: &Shape, path: &FieldPath) -> Json {
+    fn placeholder(&mut self, shape: &Shape, path: &Place) -> Json {
         if self.mended.len() < MAX_PROBLEMS {
-            self.mended.push(path.clone());
+            self.mended.push(path.to_path());
         }
         least(shape)
     }
@@ -280,8 +306,8 @@ fn describe(shape: &Shape) -> &'static str {
 }
 
 /// The field that a message speaks of.
-fn last_name(path: &FieldPath) -> String {
-    match path.segments() {
+fn last_name(path: &Place) -> String {
+    match path.to_path().segments() {
         [.., crate::Segment::Field(name)] => format!("`{}`", excerpt(name)),
         [.., crate::Segment::Field(name), crate::Segment::Index(_)] => format!("an entry of `{}`", excerpt(name)),
         _ => "the document".to_owned(),
@@ -289,8 +315,8 @@ fn last_name(path: &FieldPath) -> String {
 }
 
 /// What an unknown field stands in.
-fn place(path: &FieldPath) -> String {
-    match path.segments() {
+fn place(path: &Place) -> String {
+    match path.to_path().segments() {
         [.., crate::Segment::Field(name), crate::Segment::Index(_), _] => format!("an entry of `{}`", excerpt(name)),
         [.., crate::Segment::Field(name), _] => format!("`{}`", excerpt(name)),
         _ => "the document".to_owned(),

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
-use super::check::Check;
+use super::check::{Check, Place};
 use super::schema::Schema;
 use super::tree::{Entry, Node, NodeValue};
 use crate::Rule;
@@ -117,13 +117,13 @@ fn texts<'n>(root: &'n Node, field: &str, check: &mut Check) -> Vec<(String, Str
     let path = FieldPath::root().field(field);
     let Some(node) = root.get(field) else { return Vec::new() };
     let NodeValue::Map(entries) = &node.value else {
-        check.value(&Schema::map_of_texts(), node, &path);
+        check.value(&Schema::map_of_texts(), node, &Place::Start(&path));
         return Vec::new();
     };
     let mut texts = Vec::new();
     for Entry { key, value, .. } in entries {
         let path = path.field(key);
-        if let serde_json::Value::String(text) = check.value(&Schema::text(), value, &path) {
+        if let serde_json::Value::String(text) = check.value(&Schema::text(), value, &Place::Start(&path)) {
             texts.push((key.clone(), text, path, value));
         }
     }

@@ -27,7 +27,7 @@ pub use core::{ConfigMap, ConfigMapGenerator, Kustomization, Secret};
 pub use document::{Document, Object};
 pub use tree::Position;
 
-use check::Check;
+use check::{Check, Place};
 use pintail_api as api;
 use schema::Schema;
 use tree::{Node, NodeValue};
@@ -189,7 +189,7 @@ fn read<T: DeserializeOwned>(root: &Node, kind: &str, check: &mut Check) -> Opti
     }
     let spec_schema = schema.field("spec")?;
     let spec = match root.get("spec") {
-        Some(spec) => check.value(spec_schema, spec, &path.field("spec")),
+        Some(spec) => check.value(spec_schema, spec, &Place::Start(&path.field("spec"))),
         None => {
             let message = "the field `spec` is missing";
             check.found.push((root.at, Problem::new(Rule::MissingField, path.field("spec"), message)));
@@ -233,7 +233,7 @@ impl Check {
             self.mended.push(path);
             return json!({ "name": "" });
         };
-        let mut mended = self.value(Schema::metadata(), metadata, &path);
+        let mut mended = self.value(Schema::metadata(), metadata, &Place::Start(&path));
         if let Json::Object(fields) = &mut mended {
             fields.retain(|name, _| matches!(name.as_str(), "name" | "namespace" | "labels" | "annotations" | "uid"));
         }
