@@ -19,6 +19,10 @@ const CONNECTION_LOST: [&str; 10] = [
 const CONFLICT: [&str; 4] =
     ["could not serialize access", "deadlock detected", "due to lock timeout", "due to conflict with recovery"];
 
+/// What no repeat mends: a value that its column cannot hold, a type that cannot be compared.
+const CONVERSION: [&str; 6] =
+    ["value too long", "out of range", "field overflow", "invalid input", "invalid byte sequence", "operator"];
+
 /// The error of a statement, by its class. `attempt` says what was tried, such as `write shop.public.orders`. Only the
 /// server's primary line is repeated: details hold values of rows, and DuckDB's own line holds the statement.
 pub(super) fn failure(error: &duckdb::Error, attempt: &str) -> TaskFailure {
@@ -44,6 +48,8 @@ fn from_postgres(text: &str, attempt: &str) -> Option<TaskFailure> {
         TaskFailure::transient("TransactionConflict", message)
     } else if has("violates") {
         TaskFailure::permanent("ConstraintError", message)
+    } else if CONVERSION.iter().any(|part| has(part)) {
+        TaskFailure::permanent("ConversionError", message)
     } else if has("permission denied") || has("must be owner") || has("read-only transaction") {
         TaskFailure::permanent("AccessDenied", message)
     } else {

@@ -50,9 +50,7 @@ impl Columns {
 
     /// `t` and `b` differ in what is no key; `None` where there is nothing else.
     fn differs(&self, kind: Kind) -> Option<String> {
-        // PostgreSQL has no equality of its type json.
-        let as_text =
-            |pair: &Pair| if kind == Kind::Postgres && pair.target.data_type == "JSON" { "::text" } else { "" };
+        let as_text = |pair: &Pair| if kind == Kind::Postgres { text_cast(&pair.target.data_type) } else { "" };
         let others = self.pairs.iter().filter(|pair| !pair.is_key);
         let terms: Vec<_> = others
             .map(|pair| {
@@ -67,6 +65,15 @@ impl Columns {
         let others = self.pairs.iter().filter(|pair| !pair.is_key).map(|pair| format!("{0} = b.{0}", pair.name()));
         let stamp = self.stamp.iter().map(|(name, value)| format!("{name} = {value}"));
         others.chain(stamp).collect::<Vec<_>>().join(", ")
+    }
+}
+
+/// PostgreSQL has no equality for json and xml, which DuckDB reads as text.
+fn text_cast(data_type: &str) -> &'static str {
+    match data_type {
+        "VARCHAR" | "JSON" => "::text",
+        "VARCHAR[]" | "JSON[]" => "::text[]",
+        _ => "",
     }
 }
 

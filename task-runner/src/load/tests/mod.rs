@@ -4,6 +4,7 @@ mod columns;
 mod kill;
 mod ledger;
 mod modes;
+mod postgres;
 mod scan;
 mod watermark;
 
