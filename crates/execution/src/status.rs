@@ -138,7 +138,9 @@ impl Run {
                 StopReason::Cancelled => "stopping: the run was cancelled".to_owned(),
                 StopReason::TaskFailed(other) => format!("stopping because {} failed", name(other)),
             }),
-            Phase::BackingOff { attempt, until } => Some(format!("attempt {attempt} ended without a result; the next starts at {until:.0}")),
+            Phase::BackingOff { attempt, until } => {
+                Some(format!("attempt {attempt} ended without a result; the next starts at {until:.0}"))
+            }
             Phase::Failed { .. } => {
                 let failure = self.failures.iter().rfind(|failure| failure.task == self.name_of(task))?;
                 let line = failure.message.lines().next().unwrap_or_default();
