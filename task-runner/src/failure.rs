@@ -131,6 +131,10 @@ fn from_text(text: &str, attempt: &str) -> TaskFailure {
         "Not implemented" => permanent("NotImplemented"),
         "Permission" | "Invalid Configuration" => permanent("NotAllowed"),
         "Invalid Input" if detail.starts_with("Cannot change configuration option") => permanent("NotAllowed"),
+        "Invalid Input" if detail.starts_with("No magic bytes found at end of file") => TaskFailure::permanent(
+            "NotParquet",
+            format!("could not {attempt}: it is not a Parquet file, or only the beginning of one"),
+        ),
         "Missing Extension" => permanent("ExtensionMissing"),
         "Conversion" | "Mismatch Type" | "Invalid type" => without_values("ConversionError"),
         "Invalid Input" => without_values("InvalidInput"),

@@ -139,7 +139,8 @@ impl Scan<'_> {
     }
 
     fn parquet_columns(&self, session: &Session, file: &SourceFile) -> Result<Vec<ResultColumn>, TaskFailure> {
-        session.describe(&format!("FROM {}", self.reading(&[file], &[], false)), &[])
+        let columns = session.describe(&format!("FROM {}", self.reading(&[file], &[], false)), &[]);
+        columns.map_err(|failure| failure.without_position().on(&format!("file {}", file.identity.path)))
     }
 
     /// Folders named `a=b` are columns of files from outside; those of the store are just folders.

@@ -175,10 +175,14 @@ impl Bucket {
                 "ConnectionFailed",
                 format!("could not {action} {uri}: the service answered {status} {code}: try again later"),
             ),
-            (_, None) => TaskFailure::transient(
-                "ConnectionFailed",
-                format!("could not {action} {uri}: {}: check the connection's endpoint and the network", cause(error)),
-            ),
+            (_, None) => {
+                let place = self.endpoint.as_ref().map_or(String::new(), |endpoint| format!(" at {endpoint}"));
+                let cause = cause(error);
+                let message = format!(
+                    "could not {action} {uri}{place}: {cause}: check the connection's endpoint and the network"
+                );
+                TaskFailure::transient("ConnectionFailed", message)
+            }
         }
     }
 }
