@@ -245,7 +245,7 @@ def test_a_query_that_reaches_outside(folder):
 def test_a_query_that_runs_out_of_memory(folder):
     finished = run_query(
         folder,
-        "SELECT list(i ORDER BY -i) AS numbers FROM range(30000000) t(i)",
+        "SELECT list(i ORDER BY -i) AS numbers FROM range(10000000) t(i)",
         "resources:\n  memory: 128Mi\n  ephemeralStorage: 16Mi\n",
     )
     refused(finished, "numbers", "memory", r"resources\.memory|resources\.ephemeralStorage")

@@ -153,21 +153,22 @@ class Killer:
         return process.returncode, err
 
     def kill(self, process: subprocess.Popen):
+        """Kills the run, one of its runners, or, as when the power goes, all at once."""
+        what = self.draw.choice(["run", "runner", "all"])
         try:
-            runners = psutil.Process(process.pid).children(recursive=True)
+            run = psutil.Process(process.pid)
+            runners = run.children(recursive=True)
+            while what == "runner" and not runners and process.poll() is None:
+                runners = run.children(recursive=True)
             self.processes += runners
+            victims = {"run": [run], "runner": runners and [self.draw.choice(runners)], "all": [run, *runners]}[what]
+            for victim in victims:
+                victim.kill()
         except psutil.NoSuchProcess:
             return
-        if runners and self.draw.random() < 0.5:
-            victim, name = self.draw.choice(runners), "runner"
-        else:
-            victim, name = psutil.Process(process.pid), "run"
-        try:
-            victim.kill()
-        except psutil.NoSuchProcess:
-            return
-        self.left -= 1
-        self.counts[name] += 1
+        if victims:
+            self.left -= 1
+            self.counts[what] += 1
 
     def runs(self) -> dict[str, list[dict]]:
         """Every Execution on record, by workflow, oldest first."""
@@ -359,7 +360,7 @@ spec:
   tasks:
     - name: counted
       duckdb:
-        query: SELECT count(*) AS n FROM range(30000) a, range(30000) b WHERE (a.range * b.range) % 7 = 3
+        query: SELECT count(*) AS n FROM range(20000) a, range(20000) b WHERE (a.range * b.range) % 7 = 3
 """,
     )
     process = workspace.start(["bin/pintail", "run", "slow", "-o", "json"])
