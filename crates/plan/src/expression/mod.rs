@@ -119,7 +119,7 @@ impl Expression {
     /// # Errors
     /// Where it is no CEL, is out of bounds, or reads something other than `inputs`, `tasks` and `execution`.
     pub fn parse(source: &str) -> Result<Self, ParseError> {
-        match parse::plain_path(source) {
+        match parse::plain(source) {
             Some(parsed) => Ok(parsed),
             None => on_large_stack(|| parse::parse(source)).unwrap_or_else(|message| {
                 Err(ParseError { rule: Rule::ExpressionLimit, message, offset: 0, suggestion: None })
@@ -129,7 +129,7 @@ impl Expression {
 
     /// As [`Expression::parse`], by a caller that runs [`on_large_stack`].
     pub(crate) fn parse_here(source: &str) -> Result<Self, ParseError> {
-        parse::plain_path(source).map_or_else(|| parse::parse(source), Ok)
+        parse::plain(source).map_or_else(|| parse::parse(source), Ok)
     }
 
     /// The expression that gives this text.

@@ -61,7 +61,7 @@ pub(crate) fn on_large_stack<T: Send>(work: impl FnOnce() -> T + Send) -> Result
 }
 
 /// Most expressions are a path, `tasks.trends.rows`: these need no parser.
-pub(super) fn plain_path(source: &str) -> Option<Expression> {
+fn plain_path(source: &str) -> Option<Expression> {
     let trimmed = source.trim();
     let mut names = trimmed.split('.');
     let scope = ScopeName::of(names.next()?)?;
@@ -85,6 +85,34 @@ pub(super) fn plain_path(source: &str) -> Option<Expression> {
     });
     let references = [Reference { scope, path }].into();
     Some(Expression { source: source.to_owned(), tree: Arc::new(tree), references })
+}
+
+/// The next most are a path compared with a number, `tasks.trends.rows > 0`.
+fn plain_comparison(source: &str) -> Option<Expression> {
+    const OPERATORS: [(&str, &str); 6] = [
+        (" > ", operators::GREATER),
+        (" >= ", operators::GREATER_EQUALS),
+        (" == ", operators::EQUALS),
+        (" != ", operators::NOT_EQUALS),
+        (" < ", operators::LESS),
+        (" <= ", operators::LESS_EQUALS),
+    ];
+    let (left, operator, right) = OPERATORS.iter().find_map(|(symbol, operator)| {
+        source.split_once(symbol).map(|(left, right)| (left, *operator, right.trim()))
+    })?;
+    let is_number = right.bytes().all(|byte| byte.is_ascii_digit()) && (right == "0" || !right.starts_with('0'));
+    let number: i64 = right.parse().ok().filter(|_| is_number)?;
+    let left = plain_path(left)?;
+    let number = IdedExpr { id: 2 * TREE_DEPTH_MAX as u64, expr: Expr::Literal(LiteralValue::Int(number.into())) };
+    let args = vec![IdedExpr::clone(&left.tree), number];
+    let call = CallExpr { func_name: operator.to_owned(), target: None, args };
+    let tree = IdedExpr { id: 2 * TREE_DEPTH_MAX as u64 + 1, expr: Expr::Call(call) };
+    Some(Expression { source: source.to_owned(), tree: Arc::new(tree), references: left.references })
+}
+
+/// What needs no parser.
+pub(super) fn plain(source: &str) -> Option<Expression> {
+    plain_path(source).or_else(|| plain_comparison(source))
 }
 
 pub(super) fn constant(text: &str) -> Expression {

@@ -190,3 +190,28 @@ fn a_text_reports_each_of_its_wrong_expressions_with_its_offset() {
     let offsets: Vec<usize> = errors.iter().map(|error| error.offset).collect();
     assert_eq!(offsets, [7, 35, 44]);
 }
+
+#[test]
+fn what_is_read_without_the_parser_means_the_same_with_it() {
+    for source in [
+        "inputs.pages",
+        "inputs.pages > 0",
+        "inputs.pages >= 3",
+        "inputs.pages == 3",
+        "inputs.pages != 3",
+        "inputs.pages < 3",
+        "inputs.pages <= 3",
+        " tasks.trends.rows >  0 ",
+        "inputs.pages > 01",
+        "inputs.pages > 0 > 1",
+        "inputs.pages > 99999999999999999999",
+        "inputs.none > 0",
+        "inputs.nothing > 0",
+        "inputs.rate > 0",
+        "inputs.day == 1",
+    ] {
+        let with_parser = |source: &str| value(&format!("({source})"));
+        assert_eq!(value(source).is_ok(), with_parser(source).is_ok(), "{source}");
+        assert_eq!(value(source).ok(), with_parser(source).ok(), "{source}");
+    }
+}

@@ -7,7 +7,7 @@ use cel::{Context, Env, IdedExpr, Value};
 use pintail_api as api;
 use schemars::JsonSchema;
 use schemars::generate::SchemaSettings;
-use serde_json::Value as Json;
+use serde_json::{Map, Value as Json};
 
 /// One node of a structural schema.
 #[derive(Clone, Debug, Default)]
@@ -53,6 +53,9 @@ pub(super) enum Shape {
 pub(super) struct RuleOfSchema {
     tree: IdedExpr,
     pub message: String,
+    /// The fields of the object that the rule reads, and whether only for their presence; none where it reads the
+    /// object as a whole.
+    fields: Option<BTreeMap<String, bool>>,
 }
 
 /// What derives the schema of a CustomResourceDefinition, made once a kind: most files have one or two kinds.
@@ -188,16 +191,41 @@ fn rules(json: &Json) -> Vec<Arc<RuleOfSchema>> {
         let text = rule.get("rule")?.as_str().filter(|text| !text.contains("oldSelf"))?;
         let message = rule.get("message").and_then(Json::as_str).unwrap_or(text).to_owned();
         let tree = ENVIRONMENT.parser().parse(text).ok()?;
-        Some(Arc::new(RuleOfSchema { tree, message }))
+        Some(Arc::new(RuleOfSchema { tree, message, fields: fields_read(text) }))
     };
     list.into_iter().flatten().filter_map(rule).collect()
+}
+
+/// The names behind each `self.`, and whether each stands in `has(…)` only; none where `self` stands alone.
+fn fields_read(rule: &str) -> Option<BTreeMap<String, bool>> {
+    let is_part = |char: char| char.is_ascii_alphanumeric() || char == '_';
+    let mut fields = BTreeMap::new();
+    for (at, _) in rule.match_indices("self") {
+        let rest = rule[at + "self".len()..].strip_prefix('.')?;
+        let name = &rest[..rest.find(|char| !is_part(char)).unwrap_or(rest.len())];
+        let in_has = rule[..at].ends_with("has(") && rest[name.len()..].starts_with(')');
+        *fields.entry(name.to_owned()).or_insert(true) &= in_has;
+    }
+    Some(fields)
 }
 
 impl RuleOfSchema {
     /// Whether the object keeps the rule. One that cannot be evaluated has other problems, which are reported.
     pub fn holds(&self, object: &Json) -> bool {
         let mut context = Context::with_env(Arc::clone(&ENVIRONMENT));
-        if context.add_variable("self", object).is_err() {
+        // A task has long texts that its rules do not read.
+        let read: Option<Map<String, Json>> = self.fields.as_ref().map(|fields| {
+            let read = |(name, in_has): (&String, &bool)| {
+                let value = object.get(name)?;
+                Some((name.clone(), if *in_has { Json::Null } else { value.clone() }))
+            };
+            fields.iter().filter_map(read).collect()
+        });
+        let added = match read {
+            Some(fields) => context.add_variable("self", fields),
+            None => context.add_variable("self", object),
+        };
+        if added.is_err() {
             return true;
         }
         !matches!(Value::resolve(&self.tree, &context), Ok(Value::Bool(false)))
