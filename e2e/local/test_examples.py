@@ -265,8 +265,8 @@ def test_incremental_load_takes_from_a_bucket_what_comes_later(workspace):
     assert trips.load() == 721
 
 
-def test_incremental_load_loads_into_postgresql_as_well(workspace, postgres, monkeypatch):
-    postgres.new_database("taxi")
+def test_incremental_load_loads_into_postgresql_as_well(workspace, postgres):
+    postgres.new_database(workspace.database)
     folder = workspace.copy_example("incremental-load")
     env = {"PINTAIL_SECRET_LAKE_PASSWORD": postgres.password}
     trips_folder, state = folder / "data" / "trips", None
@@ -280,7 +280,7 @@ def test_incremental_load_loads_into_postgresql_as_well(workspace, postgres, mon
         assert finished.code == 0, finished
         state = expected.load(state, list(trips_folder.glob("*.csv")))
         assert outputs(finished.execution())["loaded_rows"]["value"] == count == state.inserted + state.updated
-        with postgres.connect("taxi") as connection:
+        with postgres.connect(workspace.database) as connection:
             table = connection.execute(f"SELECT {COLUMNS} FROM taxi_trips").fetchall()
         assert_same_rows(rows(table), rows(state.table.values()), ordered=False)
 

@@ -18,12 +18,11 @@ import duckdb
 import psutil
 import pytest
 from compare import assert_same_rows, plain, rows
-from servers import wait_for
-from workspace import ROOT, Workspace, outputs, readme_command, succeeded, task
+from servers import Postgres, wait_for
+from workspace import ROOT, Workspace, outputs, succeeded, task
 
 SEED = int(os.environ.get("PINTAIL_KILL_SEED") or 20261121)
 PARTS, KILLS_A_PART = 20, 5
-LOCAL = "local"
 
 
 @dataclass
@@ -32,16 +31,29 @@ class Scenario:
 
     example: str
     workflows: tuple[str, ...]
-    # What happens before each run; as many runs as entries.
+    # What happens to the example's folder before each run; as many runs as entries.
     steps: tuple = (lambda folder: None,)
     # Tables by the path of their database file below the example's folder.
     databases: tuple[str, ...] = ()
     files: tuple[str, ...] = ()
+    place: str = "local"
+
+    @property
+    def name(self) -> str:
+        return f"{self.example}-{self.place}"
 
 
 def arrive(folder: Path):
     for file in (folder / "data" / "later").glob("*.csv"):
         shutil.copy(file, folder / "data" / "trips")
+
+
+def append(folder: Path):
+    """Without a key, a load that is done twice shows."""
+    manifest = folder / "workflow.yaml"
+    text = manifest.read_text().replace("mode: Upsert\n          key: [order_id]", "mode: Append")
+    assert "Append" in text
+    manifest.write_text(text)
 
 
 SCENARIOS = [
@@ -58,7 +70,8 @@ SCENARIOS = [
         databases=("out/shop.duckdb",),
         files=("out/detailed/orders.csv", "out/input/orders.csv"),
     ),
-    Scenario("mask-personal-data", ("mask-personal-data",), databases=("out/warehouse.duckdb",)),
+    Scenario("mask-personal-data", ("mask-personal-data",), steps=(append,), databases=("out/warehouse.duckdb",)),
+    Scenario("incremental-load", ("incremental-load",), steps=(lambda folder: None, arrive), place="postgres"),
     Scenario("monthly-report", ("monthly-report",)),
 ]
 
@@ -78,20 +91,26 @@ class Observed:
 VARYING = {"loaded_at", "execution", "execution_uid", "started_at", "ended_at", "at", "report", "digest", "pod_uid", "recorded_at"}
 
 
-def database_tables(path: Path) -> dict[str, list[tuple]]:
+def kept_rows(cursor) -> list[tuple]:
+    names = [column[0] for column in cursor.description]
+    kept = [index for index, name in enumerate(names) if name not in VARYING]
+    return [tuple(plain(row[index]) for index in kept) for row in cursor.fetchall()]
+
+
+def file_tables(path: Path) -> dict[str, list[tuple]]:
     with duckdb.connect(str(path), read_only=True) as database:
-        tables = database.execute("SELECT schema_name, table_name FROM duckdb_tables() ORDER BY ALL").fetchall()
-        found = {}
-        for schema, table in tables:
-            cursor = database.execute(f'SELECT * FROM "{schema}"."{table}"')
-            names = [column[0] for column in cursor.description]
-            kept = [index for index, name in enumerate(names) if name not in VARYING]
-            found[f"{schema}.{table}"] = [tuple(plain(row[index]) for index in kept) for row in cursor.fetchall()]
-        return found
+        tables = [row[0] for row in database.execute("SELECT table_name FROM duckdb_tables()").fetchall()]
+        return {table: kept_rows(database.execute(f'FROM "{table}"')) for table in tables}
 
 
-def observe(workspace: Workspace, scenario: Scenario, executions: list[dict]) -> Observed:
-    seen = Observed()
+def server_tables(postgres: Postgres, name: str) -> dict[str, list[tuple]]:
+    with postgres.connect(name) as database:
+        tables = database.execute("SELECT tablename FROM pg_tables WHERE schemaname = 'public'").fetchall()
+        return {table: kept_rows(database.execute(f'SELECT * FROM "{table}"')) for (table,) in tables}
+
+
+def observe(killer: "Killer", executions: list[dict]) -> Observed:
+    workspace, scenario, seen = killer.workspace, killer.scenario, Observed()
     folder = workspace.path("examples", scenario.example)
     for number, execution in enumerate(executions):
         for name, output in outputs(execution).items():
@@ -105,8 +124,9 @@ def observe(workspace: Workspace, scenario: Scenario, executions: list[dict]) ->
     for file in scenario.files:
         seen.files[file] = (folder / file).read_bytes()
     for path in scenario.databases:
-        for table, content in database_tables(folder / path).items():
-            seen.databases[f"{path}:{table}"] = content
+        seen.databases |= {f"{path}:{table}": content for table, content in file_tables(folder / path).items()}
+    if scenario.place == "postgres":
+        seen.databases |= server_tables(killer.postgres, workspace.database)
     return seen
 
 
@@ -114,7 +134,7 @@ def assert_equal(actual: Observed, undisturbed: Observed):
     assert actual.values == undisturbed.values
     assert actual.files.keys() == undisturbed.files.keys()
     for name, content in undisturbed.files.items():
-        # A page says when it was made; everything else is equal to the byte.
+        # A page says when it was made. Everything else is equal to the byte.
         assert name.endswith("/summary") or actual.files[name] == content, f"{name} differs"
     for kind in ("tables", "databases"):
         left, right = getattr(actual, kind), getattr(undisturbed, kind)
@@ -136,14 +156,18 @@ def assert_one_commit_a_task(workspace: Workspace, execution: dict):
 class Killer:
     """Runs commands and kills them, or their runners, at moments of its choice."""
 
-    def __init__(self, workspace: Workspace, scenario: Scenario, draw: random.Random, wanted: int):
-        self.workspace, self.scenario, self.draw, self.left = workspace, scenario, draw, wanted
+    def __init__(self, workspace: Workspace, postgres: Postgres, scenario: Scenario, draw: random.Random, wanted: int):
+        self.workspace, self.postgres, self.scenario, self.draw, self.left = workspace, postgres, scenario, draw, wanted
+        self.environment = {}
+        if scenario.place == "postgres":
+            postgres.new_database(workspace.database)
+            self.environment["PINTAIL_SECRET_LAKE_PASSWORD"] = postgres.password
         self.counts = collections.Counter()
         self.processes: list[psutil.Process] = []
 
     def command(self, command: list[str], duration_s: float) -> tuple[int, str]:
         """Runs a command to its end or to its death, and gives exit code and what it said on stderr."""
-        process = self.workspace.start(command)
+        process = self.workspace.start(command, self.environment)
         if self.left:
             try:
                 process.wait(self.draw.uniform(0, duration_s))
@@ -180,7 +204,8 @@ class Killer:
 
     def step(self, number: int, duration_s: float) -> list[dict]:
         """One run of the example, however often it takes, and its Executions in the scenario's order."""
-        command = readme_command(self.scenario.example, LOCAL)
+        folder = f"examples/{self.scenario.example}"
+        command = ["bin/pintail", "run", folder, f"{folder}/{self.scenario.place}"]
         done: dict[str, dict] = {}
         for _ in range(60):
             recorded = {
@@ -236,27 +261,27 @@ def undisturbed_runs():
     return {}
 
 
-def undisturbed(cache: dict, scenario: Scenario, make_workspace) -> tuple[Observed, list[float]]:
-    if scenario.example not in cache:
-        killer = Killer(make_workspace(f"undisturbed-{scenario.example}"), scenario, random.Random(0), 0)
+def undisturbed(cache: dict, scenario: Scenario, make_workspace, postgres) -> tuple[Observed, list[float]]:
+    if scenario.name not in cache:
+        killer = Killer(make_workspace(f"undisturbed-{scenario.name}"), postgres, scenario, random.Random(0), 0)
         executions, took_s = play(killer, [])
-        cache[scenario.example] = observe(killer.workspace, scenario, executions), took_s
-    return cache[scenario.example]
+        cache[scenario.name] = observe(killer, executions), took_s
+    return cache[scenario.name]
 
 
 @pytest.mark.parametrize("part", range(PARTS))
-def test_a_killed_run_resumes_to_the_same_end(part, make_workspace, mailbox, undisturbed_runs, record_property):
+def test_a_killed_run_resumes_to_the_same_end(part, make_workspace, mailbox, postgres, undisturbed_runs, record_property):
     draw = random.Random(SEED * 1000 + part)
     counts, kills, number = collections.Counter(), 0, 0
     while kills < KILLS_A_PART:
         scenario = SCENARIOS[(part + number) % len(SCENARIOS)]
-        expected, durations_s = undisturbed(undisturbed_runs, scenario, make_workspace)
+        expected, durations_s = undisturbed(undisturbed_runs, scenario, make_workspace, postgres)
         mailbox.mails.clear()
-        workspace = make_workspace(f"killed-{number}-{scenario.example}")
-        killer = Killer(workspace, scenario, draw, min(KILLS_A_PART - kills, draw.choice([1, 1, 2, 3])))
+        workspace = make_workspace(f"killed-{number}-{scenario.name}")
+        killer = Killer(workspace, postgres, scenario, draw, min(KILLS_A_PART - kills, draw.choice([1, 1, 2, 3])))
         executions, _ = play(killer, durations_s)
 
-        assert_equal(observe(workspace, scenario, executions), expected)
+        assert_equal(observe(killer, executions), expected)
         for execution in executions:
             assert_one_commit_a_task(workspace, execution)
         if scenario.example == "monthly-report":
@@ -295,7 +320,7 @@ def work_orders(workspace: Workspace, example: str) -> dict[str, dict]:
     runner.write_text(SHIM.format(orders=orders, runner=ROOT / "bin" / "pintail-runner"))
     runner.chmod(0o755)
     folder = workspace.copy_example(example)
-    finished = workspace.command([str(programs / "pintail"), "run", str(folder), str(folder / LOCAL)])
+    finished = workspace.command([str(programs / "pintail"), "run", str(folder), str(folder / "local")])
     assert finished.code == 0, finished
     found = [json.loads(path.read_text()) for path in orders.glob("*.json")]
     return {order["identity"]["task"]: order for order in found}

@@ -135,7 +135,7 @@ def test_refused_bucket_credentials_are_not_repeated(workspace, receiver):
 
 
 def test_a_wrong_database_password_is_not_repeated(workspace, postgres):
-    postgres.new_database("taxi")
+    postgres.new_database(workspace.database)
     folder = workspace.copy_example("incremental-load")
     env = {"PINTAIL_SECRET_LAKE_PASSWORD": CANARY}
     finished = workspace.pintail("run", folder, folder / "postgres", env=env, timeout_s=100)

@@ -76,6 +76,8 @@ class Workspace:
         self.mailbox = mailbox
         self.buckets = buckets
         self._postgres_port = postgres_port
+        # In PostgreSQL, for examples that load into it.
+        self.database = "taxi_" + re.sub("[^a-z0-9]+", "_", str(folder).lower())[-50:]
         self.bucket = "test-" + re.sub("[^a-z0-9]+", "-", folder.name.lower())[-40:].strip("-")
         (folder / "temporary").mkdir(parents=True)
         (folder / "bin").symlink_to(ROOT / "bin")
@@ -150,6 +152,7 @@ class Workspace:
             text = text.replace(f"bucket: {BUCKET}", f"bucket: {self.bucket}")
             if "postgres" in text:
                 text = text.replace("port: 5432", f"port: {self._postgres_port()}")
+                text = text.replace("database: taxi", f"database: {self.database}")
             manifest.write_text(text)
         return target
 
