@@ -7,7 +7,7 @@ use std::sync::Arc;
 use kube::ResourceExt;
 use pintail_api as api;
 use pintail_execution::{Connections, sql_name};
-use pintail_plan::manifest::{Document, Object, parse_manifests};
+use pintail_plan::manifest::{Document, Object, parse_manifests, repeated_objects};
 use pintail_plan::{Located, Plan, Surroundings};
 use pintail_protocol::secret_variable;
 
@@ -27,7 +27,9 @@ pub struct Manifests {
     paths: Vec<String>,
     /// Text of each file, by its name as it is printed.
     sources: BTreeMap<String, String>,
-    workflows: Vec<(Document, api::Workflow)>,
+    documents: Vec<Document>,
+    /// With the position of its document.
+    workflows: Vec<(usize, api::Workflow)>,
     executions: Vec<api::Execution>,
     connections: Connections,
     config_maps: ConfigMaps,
@@ -98,14 +100,17 @@ impl Manifests {
     }
 
     fn take(&mut self, document: Document, folder: &Path) -> Result<(), CommandFailure> {
-        match document.object.clone() {
+        let position = self.documents.len();
+        let object = document.object.clone();
+        self.documents.push(document);
+        match object {
             Object::Workflow(mut workflow) => {
                 for input in &mut workflow.spec.inputs {
                     if let Some(default) = &mut input.default {
                         absolute_uri(default, folder);
                     }
                 }
-                self.workflows.push((document, *workflow));
+                self.workflows.push((position, *workflow));
             }
             Object::Connection(mut connection) => {
                 let spec = &mut connection.spec;
@@ -156,11 +161,12 @@ impl Manifests {
     /// All that is wrong, by file and place.
     pub fn problems(&self) -> Vec<Located> {
         let mut problems = self.problems.clone();
+        problems.extend(repeated_objects(&self.documents));
         let surroundings = self.surroundings(self.config_maps.clone());
-        for (document, workflow) in &self.workflows {
-            if let Err(found) = pintail_plan::compile(workflow, &surroundings) {
-                problems.extend(document.locate_all(found));
-            }
+        for (position, workflow) in &self.workflows {
+            let found = pintail_plan::compile(workflow, &surroundings).err().unwrap_or_default();
+            problems
+                .extend(self.documents.get(*position).map(|document| document.locate_all(found)).unwrap_or_default());
         }
         problems.sort_by(|a, b| (&a.file, a.line, a.column).cmp(&(&b.file, b.line, b.column)));
         problems
@@ -187,8 +193,8 @@ impl Manifests {
             jobs.push(Job { workflow, name: execution.metadata.name.clone(), inputs: execution.spec.inputs.clone() });
         }
         if jobs.is_empty() {
-            let job = |(_, workflow)| Job { workflow, name: None, inputs: BTreeMap::new() };
-            jobs = self.workflows.iter().map(|(document, workflow)| job((document, workflow))).collect();
+            let job = |workflow| Job { workflow, name: None, inputs: BTreeMap::new() };
+            jobs = self.workflows.iter().map(|(_, workflow)| job(workflow)).collect();
         }
         if let Some(wanted) = wanted {
             self.workflow(wanted)?;

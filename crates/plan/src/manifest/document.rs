@@ -4,6 +4,7 @@ use pintail_api as api;
 
 use super::tree::{Node, NodeValue, Position, Style};
 use super::{ConfigMap, Kustomization, Secret};
+use crate::Rule;
 use crate::problem::{FieldPath, Located, Problem};
 
 /// One document of a file.
@@ -72,6 +73,10 @@ impl Document {
         let (mut at, node) = self.root.locate(&problem.path);
         if let (Some(offset), Some(node)) = (problem.offset, node) {
             at = self.place_in_text(node, offset).unwrap_or(at);
+        }
+        // What is wrong with a field that should not be there is its name.
+        if problem.rule == Rule::UnknownField {
+            at = self.root.locate_key(&problem.path).unwrap_or(at);
         }
         self.located(at, problem)
     }

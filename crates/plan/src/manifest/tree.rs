@@ -112,6 +112,20 @@ impl Node {
         }
     }
 
+    /// Where the key of a field stands, if the field is there.
+    pub fn locate_key(&self, path: &FieldPath) -> Option<Position> {
+        let (Segment::Field(name), parents) = path.segments().split_last()? else { return None };
+        let mut node = self;
+        for segment in parents {
+            node = match (segment, &node.value) {
+                (Segment::Field(name), _) => node.get(name)?,
+                (Segment::Index(index), NodeValue::List(items)) => items.get(*index)?,
+                (Segment::Index(_), _) => return None,
+            };
+        }
+        node.entry(name).map(|entry| entry.key_at)
+    }
+
     /// Where a path leads: the value, or the nearest that is there on the way. Of a field that is there the value's
     /// place; of one that is missing the key of the mapping that lacks it.
     pub fn locate(&self, path: &FieldPath) -> (Position, Option<&Self>) {
