@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use pintail_api as api;
-use pintail_engine::{Action, Event, ItemIndex, Outcome, RunOutcome, RunState, StopReason, TaskIndex, advance};
+use pintail_engine::{Action, Event, ItemIndex, Outcome, Phase, RunOutcome, RunState, StopReason, TaskIndex, advance};
 use pintail_plan::Plan;
 use pintail_plan::expression::Scope;
 use pintail_protocol::{
@@ -18,6 +18,7 @@ use crate::name::artifact_name;
 use crate::order::{results_of, work_order};
 use crate::record::{RunRecord, TaskRecord};
 use crate::scope;
+use crate::status::duration_text;
 
 /// Which run it is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -246,6 +247,7 @@ impl Run {
                     record.ended_at = Some(at);
                 }
                 let failure = self.bound_waiting(task, failure, at);
+                let failure = self.name_timeout(task, failure);
                 let outcome = outcome_of(failure.class);
                 self.note_failure(task, attempt, failure);
                 Event::Ended { task, item, attempt, outcome }
@@ -300,6 +302,21 @@ impl Run {
                 "; waited {} s for it, as long as the connection's `busyTimeout` allows: end what holds the lock, or raise it",
                 waited_ms / 1000
             ));
+        }
+        failure
+    }
+
+    /// An attempt that was told to stop only knows that it was told.
+    fn name_timeout(&self, task: TaskIndex, mut failure: Failure) -> Failure {
+        let timeout = self.plan.graph.tasks.get(task.0 as usize).and_then(|node| node.timeout);
+        let Phase::Stopping { why: StopReason::Timeout, .. } = self.phase(task) else { return failure };
+        if failure.class == FailureClass::Interrupted {
+            let text = timeout.and_then(|timeout| SignedDuration::try_from(timeout).ok()).map(duration_text);
+            failure.reason = "Timeout".to_owned();
+            failure.message = format!(
+                "the attempt took longer than the task's `timeout` of {}: raise it, or let the task do less",
+                text.unwrap_or_default()
+            );
         }
         failure
     }

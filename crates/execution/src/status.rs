@@ -249,11 +249,12 @@ fn counts(tasks: &[api::TaskStatus]) -> api::TaskCounts {
 }
 
 /// A duration as manifests write it: whole units, milliseconds below ten seconds.
-fn duration_text(duration: SignedDuration) -> String {
+pub(crate) fn duration_text(duration: SignedDuration) -> String {
     let milliseconds = duration.as_millis().max(0);
     let (seconds, rest) = (milliseconds / 1000, milliseconds % 1000);
     match seconds {
         0 => format!("{rest}ms"),
+        1..10 if rest == 0 => format!("{seconds}s"),
         1..10 => format!("{seconds}s{rest}ms"),
         10..60 => format!("{seconds}s"),
         60..3600 => format!("{}m{}s", seconds / 60, seconds % 60),

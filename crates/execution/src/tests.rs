@@ -424,3 +424,20 @@ fn a_locked_database_is_waited_for_as_long_as_its_connection_allows() {
     assert_eq!(status.failures.len(), 1, "waiting is no failure: {:?}", status.failures);
     assert!(status.failures[0].message.contains("busyTimeout"), "{}", status.failures[0].message);
 }
+
+#[test]
+fn an_attempt_that_took_too_long_is_said_to_have() {
+    let (plan, connections) = plan_of(&LOAD.replace("      writes:", "      timeout: 2s\n      writes:"));
+    let run = Run::new(plan, context("u1"), Vec::new(), Reusable::new()).unwrap();
+    let mut world = World { run, connections, now: Timestamp::UNIX_EPOCH, started: Vec::new() };
+    world.step(Vec::new());
+    world.step(vec![Seen::Started { task: TaskIndex(0), attempt: 1, at: world.now }]);
+    world.now = world.run.wake().unwrap();
+    let commands = world.step(Vec::new());
+    assert!(matches!(commands.as_slice(), [Command::Stop { .. }]), "{commands:?}");
+    let failure = Failure { class: FailureClass::Interrupted, reason: "Interrupted".into(), message: "told to".into() };
+    world.step(vec![Seen::Failed { task: TaskIndex(0), attempt: 1, failure, report: None, at: world.now }]);
+    let status = world.run.status(&[], world.now);
+    assert_eq!(status.failures[0].reason, "Timeout");
+    assert!(status.failures[0].message.contains("`timeout` of 2s"), "{}", status.failures[0].message);
+}
