@@ -188,7 +188,10 @@ fn input_output(detail: &str, attempt: &str) -> TaskFailure {
     } else if has("HTTP 404") || has("(Not Found)") {
         TaskFailure::permanent("NotFound", message)
     } else if has("not a valid DuckDB database") {
-        TaskFailure::permanent("NotADatabase", message)
+        TaskFailure::permanent(
+            "NotADatabase",
+            format!("{message} Check the connection's path; the file was left as it is"),
+        )
     } else if has("version number") {
         TaskFailure::permanent("NewerDatabase", format!("{message}: the file was written by another version of DuckDB"))
     } else if has("Permission denied") || has("Read-only file system") {

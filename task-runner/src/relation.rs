@@ -92,7 +92,11 @@ fn files(
         )
     })?;
     if let Some(empty) = files.iter().find(|file| file.identity.bytes == 0) {
-        return Err(TaskFailure::permanent("EmptyFile", format!("file {} is empty", empty.identity.path)));
+        let message = format!(
+            "file {} is empty: a table without rows has a header line of its columns, or is Parquet",
+            empty.identity.path
+        );
+        return Err(TaskFailure::permanent("EmptyFile", message));
     }
     read(session, &Scan { format, options, committed: false }, files, contract)
 }
