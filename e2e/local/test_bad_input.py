@@ -89,7 +89,8 @@ def folder(workspace):
 
 
 def refused(finished, *fragments: str, code: int = 1):
-    """The program ended as it must and said all of it on stderr."""
+    """The program ended as it must and said all of it on stderr. `pytest -rP` shows what it said."""
+    print(finished.err)
     assert finished.code == code, finished
     text = " ".join(finished.err.split())
     for fragment in fragments:
@@ -253,7 +254,7 @@ def test_a_query_that_runs_out_of_memory(folder):
 
 def test_a_query_that_runs_out_of_time(folder):
     finished = run_query(folder, "SELECT count(*) AS n FROM range(1000000) a, range(1000000) b WHERE a.range * b.range % 7 = 3", "timeout: 1s\n")
-    refused(finished, "numbers", "1s|1 s|timeout|time")
+    refused(finished, "task numbers: Timeout", "`timeout` of 1s")
 
 
 # --- places
