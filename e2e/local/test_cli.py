@@ -2,8 +2,10 @@
 
 import json
 import re
+import signal
 
 import pytest
+from servers import wait_for
 from workspace import outputs, task
 
 SIX_MISTAKES = """\
@@ -185,6 +187,19 @@ def test_a_finished_run_is_resumed_to_nothing(ran):
     finished = ran.good("resume", name_of(ran), "-o", "json")
     assert finished.execution()["metadata"]["uid"] == ran.execution["metadata"]["uid"]
     assert finished.execution()["status"]["completionTime"] == ran.execution["status"]["completionTime"]
+
+
+def test_a_run_under_way_is_not_resumed_by_a_second_process(workspace):
+    sql = "SELECT count(*) AS n FROM range(1000000) a, range(1000000) b WHERE a.range * b.range % 7 = 3"
+    workspace.write("two/workflow.yaml", TWO.replace("SELECT i FROM range(10) t(i)", sql).replace("i, i *", "n, n *"))
+    process = workspace.start(["bin/pintail", "run", "two"])
+    runs = workspace.path(".pintail", "default", "runs")
+    wait_for(lambda: list(runs.glob("*/base/a1/*")), 30, "the first attempt")
+    refused = workspace.pintail("resume", "@latest")
+    assert refused.code == 1, refused
+    assert "two-" in refused.err and "under way" in refused.err or "running" in refused.err, refused
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=30)
 
 
 def test_retry_takes_over_what_is_equal(workspace):

@@ -11,7 +11,7 @@ import pandas
 import pyarrow
 import pytest
 from compare import as_text, assert_same, assert_same_rows, csv_text_rows, rows
-from workspace import EXAMPLES, outputs, task
+from workspace import EXAMPLES, Finished, outputs, readme_command, task
 
 PEPPER = "only-for-trying-out"
 
@@ -263,6 +263,21 @@ def test_incremental_load_takes_from_a_bucket_what_comes_later(workspace):
     trips.load()
     trips.arrive()
     assert trips.load() == 721
+
+
+def test_two_incremental_loads_at_once_take_turns(workspace):
+    """One finds the database file locked, waits, and has nothing left to load."""
+    workspace.copy_example("incremental-load")
+    command = [*readme_command("incremental-load", "local"), "-o", "json"]
+    processes = [workspace.start(command) for _ in range(2)]
+    loaded = []
+    for process in processes:
+        out, err = process.communicate(timeout=100)
+        assert process.returncode == 0, err
+        loaded.append(outputs(Finished(0, out, err).execution())["loaded_rows"]["value"])
+    assert sorted(loaded) == [0, 4900]
+    database = workspace.path("examples", "incremental-load", "out", "taxi.duckdb")
+    assert database_rows(database, "SELECT count(*), count(DISTINCT trip_id) FROM taxi_trips") == [(4900, 4900)]
 
 
 def test_incremental_load_loads_into_postgresql_as_well(workspace, postgres):
