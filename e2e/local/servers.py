@@ -175,9 +175,9 @@ class Buckets:
             if not file.name.startswith("."):
                 self.client.upload_file(str(file), bucket, f"{prefix}/{file.relative_to(folder).as_posix()}")
 
-    def objects(self, bucket: str) -> dict[str, bytes]:
-        """Every object of the bucket."""
-        pages = self.client.get_paginator("list_objects_v2").paginate(Bucket=bucket)
+    def objects(self, bucket: str, prefix: str) -> dict[str, bytes]:
+        """Every object of the bucket below the prefix."""
+        pages = self.client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
         keys = [entry["Key"] for page in pages for entry in page.get("Contents", [])]
         return {key: self.get(bucket, key) for key in keys}
 

@@ -336,14 +336,7 @@ def test_parquet_has_the_types_of_the_query(workspace):
 
 
 def test_results_are_kept_in_a_bucket_when_the_store_is_one(workspace):
-    workspace.need_bucket()
-    env = {
-        "AWS_ACCESS_KEY_ID": "test",
-        "AWS_SECRET_ACCESS_KEY": "test",
-        "AWS_REGION": "us-east-1",
-        "AWS_ENDPOINT_URL": workspace.buckets.endpoint,
-    }
-    store = f"s3://{workspace.bucket}/store"
+    store, env = workspace.bucket_store()
     executions = workspace.example("retail-summary", "local", "--store", store, env=env)
     retail = expected.retail(data("retail-summary"))
     output = outputs(executions["retail-summary"])["trends"]

@@ -37,10 +37,11 @@ class Scenario:
     databases: tuple[str, ...] = ()
     files: tuple[str, ...] = ()
     place: str = "local"
+    store_in_bucket: bool = False
 
     @property
     def name(self) -> str:
-        return f"{self.example}-{self.place}"
+        return f"{self.example}-{self.place}{'-bucket' if self.store_in_bucket else ''}"
 
 
 def arrive(folder: Path):
@@ -73,6 +74,7 @@ SCENARIOS = [
     Scenario("mask-personal-data", ("mask-personal-data",), steps=(append,), databases=("out/warehouse.duckdb",)),
     Scenario("incremental-load", ("incremental-load",), steps=(lambda folder: None, arrive), place="postgres"),
     Scenario("monthly-report", ("monthly-report",)),
+    Scenario("retail-summary", ("recent-orders", "retail-summary"), store_in_bucket=True),
 ]
 
 
@@ -144,13 +146,11 @@ def assert_equal(actual: Observed, undisturbed: Observed):
 
 
 def assert_one_commit_a_task(workspace: Workspace, execution: dict):
-    folder = workspace.store / "default" / "runs" / execution["metadata"]["uid"]
+    stored = workspace.stored(f"default/runs/{execution['metadata']['uid']}/")
     done = [entry["name"] for entry in execution["status"]["taskList"] if entry["state"] == "Succeeded"]
-    commits = list(folder.rglob("_commit"))
-    assert sorted(path.parent.name for path in commits) == sorted(done)
-    for path in commits:
-        record = json.loads(path.read_text())
-        assert (workspace.store / record["report"]).is_file()
+    commits = {key.split("/")[-2]: content for key, content in stored.items() if key.endswith("/_commit")}
+    assert sorted(commits) == sorted(done)
+    assert all(json.loads(content)["report"] in stored for content in commits.values())
 
 
 class Killer:
@@ -158,7 +158,10 @@ class Killer:
 
     def __init__(self, workspace: Workspace, postgres: Postgres, scenario: Scenario, draw: random.Random, wanted: int):
         self.workspace, self.postgres, self.scenario, self.draw, self.left = workspace, postgres, scenario, draw, wanted
-        self.environment = {}
+        self.environment, self.store = {}, []
+        if scenario.store_in_bucket:
+            place, self.environment = workspace.bucket_store()
+            self.store = ["--store", place]
         if scenario.place == "postgres":
             postgres.new_database(workspace.database)
             self.environment["PINTAIL_SECRET_LAKE_PASSWORD"] = postgres.password
@@ -167,7 +170,7 @@ class Killer:
 
     def command(self, command: list[str], duration_s: float) -> tuple[int, str]:
         """Runs a command to its end or to its death, and gives exit code and what it said on stderr."""
-        process = self.workspace.start(command, self.environment)
+        process = self.workspace.start([*command, *self.store], self.environment)
         if self.left:
             try:
                 process.wait(self.draw.uniform(0, duration_s))
@@ -194,11 +197,14 @@ class Killer:
             self.left -= 1
             self.counts[what] += 1
 
+    def ask(self, *arguments: str) -> str:
+        return self.workspace.good(*arguments, *self.store, env=self.environment).out
+
     def runs(self) -> dict[str, list[dict]]:
         """Every Execution on record, by workflow, oldest first."""
         found: dict[str, list[dict]] = {}
-        for name in reversed(self.workspace.good("list", "-o", "name").out.split()):
-            execution = json.loads(self.workspace.good("get", name.rpartition("/")[2], "-o", "json").out)
+        for name in reversed(self.ask("list", "-o", "name").split()):
+            execution = json.loads(self.ask("get", name.rpartition("/")[2], "-o", "json"))
             found.setdefault(execution["spec"]["workflowRef"]["name"], []).append(execution)
         return found
 
@@ -228,7 +234,7 @@ class Killer:
         name = execution["metadata"]["name"]
         code, said = self.command(["bin/pintail", "resume", name, "-o", "json"], duration_s)
         assert code in (0, -9), said
-        again = json.loads(self.workspace.good("get", name, "-o", "json").out)
+        again = json.loads(self.ask("get", name, "-o", "json"))
         assert again["metadata"]["uid"] == execution["metadata"]["uid"]
 
     def settle(self):

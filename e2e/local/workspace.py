@@ -141,6 +141,25 @@ class Workspace:
             self._has_bucket = True
         return self.bucket
 
+    def bucket_store(self) -> tuple[str, dict[str, str]]:
+        """A store in the workspace's bucket: its place, and the variables that lead there."""
+        return f"s3://{self.need_bucket()}/store", {
+            "AWS_ACCESS_KEY_ID": "test",
+            "AWS_SECRET_ACCESS_KEY": "test",
+            "AWS_REGION": "us-east-1",
+            "AWS_ENDPOINT_URL": self.buckets.endpoint,
+        }
+
+    def stored(self, prefix: str) -> dict[str, bytes]:
+        """Every object of the store below the prefix, by its key, wherever the store is."""
+        if self._has_bucket:
+            return {
+                key.removeprefix("store/"): content
+                for key, content in self.buckets.objects(self.bucket, f"store/{prefix}").items()
+            }
+        files = [path for path in (self.store / prefix).rglob("*") if path.is_file()]
+        return {path.relative_to(self.store).as_posix(): path.read_bytes() for path in files}
+
     def copy_example(self, example: str) -> Path:
         """The example's manifests and data; its servers are the tests'."""
         target = self.folder / "examples" / example
