@@ -4,7 +4,6 @@ use std::fs::{self, File};
 use std::io::{self, ErrorKind, Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 use pintail_protocol::StoredFile;
@@ -158,11 +157,12 @@ fn version(path: &Path) -> Result<Option<Version>, StoreError> {
 /// A hard link fails where its name is taken: the one way to create that is atomic on every POSIX file system, and what
 /// it makes visible is on the disk already.
 fn create(path: &Path, bytes: &[u8]) -> io::Result<PutOnce> {
-    static COUNTER: AtomicU64 = AtomicU64::new(0);
     ensure_parent(path)?;
-    let counter = COUNTER.fetch_add(1, Ordering::Relaxed);
-    let temporary = beside(path, &format!("{}-{counter}.new", std::process::id()));
-    let linked = write(&temporary, bytes).and_then(|()| fs::hard_link(&temporary, path));
+    // Process numbers repeat, in containers all the time. A name used twice would be the very file that it was linked to.
+    let temporary = beside(path, &format!("{}.new", uuid::Uuid::new_v4()));
+    let mut file = File::options().write(true).create_new(true).open(&temporary)?;
+    let written = file.write_all(bytes).and_then(|()| file.sync_all());
+    let linked = written.and_then(|()| fs::hard_link(&temporary, path));
     // Nobody else knows this name, so what is left of it does no harm.
     let _ = fs::remove_file(&temporary);
     match linked {
