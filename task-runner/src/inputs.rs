@@ -45,7 +45,7 @@ fn find_files(files: &Files, pattern: &str, pinned: Option<&[FileIdentity]>) -> 
 fn unchanged(files: &Files, pinned: &FileIdentity) -> Result<SourceFile, TaskFailure> {
     let changed = |how: &str| {
         let message = format!(
-            "{} {how} since an earlier attempt of this run read it: start a new run to use what is there now",
+            "{} {how} since this run first read it: start a new run to use what is there now",
             files.uri(&pinned.path)
         );
         TaskFailure::permanent("InputChanged", message)

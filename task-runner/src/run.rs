@@ -9,9 +9,9 @@ use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 use pintail_protocol::{
-    Destination, DuckDbWork, ExitCode, FORMAT, Failure, FailureClass, FileResult, LOG_FILE, OutputKind, OutputTarget,
-    PinnedInput, ReportOutcome, ReportWork, Results, TableResult, TaskReport, TerminationMessage, ValuesResult, Work,
-    WorkOrder,
+    Destination, DuckDbWork, ExitCode, FORMAT, Failure, FailureClass, FileIdentity, FileResult, LOG_FILE, Load,
+    OutputKind, OutputTarget, PinnedInput, RelationSource, ReportOutcome, ReportWork, Results, TableResult, TaskReport,
+    TerminationMessage, ValuesResult, Work, WorkOrder,
 };
 use pintail_storage::{CommitOutcome, RunTask, Store, layout};
 use tokio::runtime::Runtime;
@@ -75,9 +75,10 @@ struct Attempt<'a> {
 }
 
 /// What came of the work, before it is committed.
-#[derive(Default)]
 struct Product {
     results: Results,
+    /// The files outside the store that it came of.
+    inputs: Vec<PinnedInput>,
     reused_from: Option<String>,
 }
 
@@ -100,7 +101,7 @@ impl Attempt<'_> {
         let identity = &self.order.identity;
         self.log.info(&format!("task {}, attempt {} of run {}", identity.task, identity.attempt, identity.execution));
         let mut found = Found::new();
-        match self.work(&mut found).and_then(|product| self.commit(product, &found)) {
+        match self.work(&mut found).and_then(|product| self.commit(product)) {
             Ok(ending) => ending,
             Err(failure) => self.report_failure(failure, &found),
         }
@@ -109,7 +110,8 @@ impl Attempt<'_> {
     fn work(&self, found: &mut Found) -> Result<Product, TaskFailure> {
         *found = inputs::find(self.order, self.environment)?;
         self.interrupt.check()?;
-        if let Some(product) = self.reuse(&inputs::pins(found)) {
+        let pins = inputs::pins(found);
+        if let Some(product) = self.reuse(&pins) {
             return Ok(product);
         }
         let scratch = tempfile::Builder::new()
@@ -128,7 +130,7 @@ impl Attempt<'_> {
                 self.log.info(&format!("{} files copied", written.len()));
                 Results { written, ..Results::default() }
             }
-            Work::DuckDb(work) => self.duckdb(&self.session(workspace)?, work, &outputs)?,
+            Work::DuckDb(work) => return self.duckdb(&self.session(workspace)?, work, &outputs, pins),
             Work::Report(work) => self.page(&self.session(workspace)?, work, &outputs)?,
             Work::Export(work) => {
                 let file = export::export(&self.session(workspace)?, work, self.order, self.environment)?;
@@ -141,7 +143,35 @@ impl Attempt<'_> {
                 Results::default()
             }
         };
-        Ok(Product { results, reused_from: None })
+        // A page can be made again; what was sent or copied is done.
+        if matches!(self.order.work, Work::Report(_)) {
+            self.unchanged(&pins)?;
+        }
+        Ok(Product { results, inputs: pins, reused_from: None })
+    }
+
+    /// Refuses results of files that were changed while they were read. Further files may have come meanwhile.
+    fn unchanged(&self, pins: &[PinnedInput]) -> Result<(), TaskFailure> {
+        if pins.is_empty() {
+            return Ok(());
+        }
+        let mut order = self.order.clone();
+        for relation in &mut order.relations {
+            if let RelationSource::Files { pinned, .. } | RelationSource::Uri { pinned, .. } = &mut relation.source {
+                *pinned = None;
+            }
+        }
+        let now = inputs::find(&order, self.environment)?;
+        for pin in pins {
+            let files = now.get(&pin.relation).into_iter().flatten().map(|file| &file.identity);
+            let files: BTreeMap<&str, &FileIdentity> = files.map(|file| (file.path.as_str(), file)).collect();
+            if let Some(file) = pin.files.iter().find(|file| files.get(file.path.as_str()) != Some(file)) {
+                let message = format!("{} was changed or removed while it was read: start a new run", file.path);
+                let failure = TaskFailure::permanent("InputChanged", message);
+                return Err(failure.on(&format!("table `{}`", pin.relation)));
+            }
+        }
+        Ok(())
     }
 
     fn session(&self, workspace: Workspace) -> Result<Session, TaskFailure> {
@@ -162,13 +192,15 @@ impl Attempt<'_> {
             }
         };
         let ReportOutcome::Succeeded(results) = report.outcome else { return None };
-        if report.reuse_key != self.order.reuse_key || report.inputs != pins {
+        // A place that gives files no version cannot say that they are the same.
+        let told_apart = pins.iter().flat_map(|pin| &pin.files).all(|file| !file.version.is_empty());
+        if report.reuse_key != self.order.reuse_key || report.inputs != pins || !told_apart {
             self.log.info("nothing is reused: the files that are read have changed");
             return None;
         }
         self.log.info(&format!("reusing the results of run {}", report.identity.execution));
         let origin = report.reused_from.unwrap_or(report.identity.execution);
-        Some(Product { results, reused_from: Some(origin) })
+        Some(Product { results, inputs: pins.to_vec(), reused_from: Some(origin) })
     }
 
     fn output_paths(&self, scratch: &Path) -> Result<Outputs, TaskFailure> {
@@ -194,7 +226,13 @@ impl Attempt<'_> {
         Ok(paths)
     }
 
-    fn duckdb(&self, session: &Session, work: &DuckDbWork, outputs: &Outputs) -> Result<Results, TaskFailure> {
+    fn duckdb(
+        &self,
+        session: &Session,
+        work: &DuckDbWork,
+        outputs: &Outputs,
+        pins: Vec<PinnedInput>,
+    ) -> Result<Product, TaskFailure> {
         query::run_setup(session, &work.setup)?;
         let mut results = Results::default();
         let loaded = |name: &str| work.load.is_some() && name == "result";
@@ -217,17 +255,34 @@ impl Attempt<'_> {
         }
         // Last, so that nothing is loaded where another result fails.
         if let (Some(wanted), Some(named)) = (&work.load, work.queries.iter().find(|named| loaded(&named.output))) {
-            self.interrupt.check()?;
-            let text = sql::query(&named.sql, "query `result`")?;
-            session.check(text).map_err(|failure| failure.on("query `result`"))?;
-            let loaded = load::load(session, &self.order.identity, wanted, text, Timestamp::now())?;
-            self.log.info(&format!(
-                "loaded into {}: {} inserted, {} updated",
-                wanted.table, loaded.inserted, loaded.updated
-            ));
-            results.load = Some(loaded);
+            return self.load(session, wanted, &named.sql, results, pins);
         }
-        Ok(results)
+        self.unchanged(&pins)?;
+        Ok(Product { results, inputs: pins, reused_from: None })
+    }
+
+    fn load(
+        &self,
+        session: &Session,
+        wanted: &Load,
+        query: &str,
+        mut results: Results,
+        pins: Vec<PinnedInput>,
+    ) -> Result<Product, TaskFailure> {
+        self.interrupt.check()?;
+        let text = sql::query(query, "query `result`")?;
+        session.check(text).map_err(|failure| failure.on("query `result`"))?;
+        let unchanged = || self.unchanged(&pins);
+        let loaded = load::load(session, &self.order.identity, wanted, text, Timestamp::now(), &unchanged)?;
+        if loaded.inputs != pins && !results.tables.is_empty() {
+            let message = "an earlier attempt loaded other files than this one found, and further results would not \
+                           belong to them: start a new run to use what is there now";
+            return Err(TaskFailure::permanent("InputChanged", message));
+        }
+        let done = &loaded.result;
+        self.log.info(&format!("loaded into {}: {} inserted, {} updated", wanted.table, done.inserted, done.updated));
+        results.load = Some(loaded.result);
+        Ok(Product { results, inputs: loaded.inputs, reused_from: None })
     }
 
     fn page(&self, session: &Session, work: &ReportWork, outputs: &Outputs) -> Result<Results, TaskFailure> {
@@ -253,10 +308,10 @@ impl Attempt<'_> {
         Ok(TableResult { name: name.to_owned(), files: vec![file], rows, bytes, columns })
     }
 
-    fn commit(&self, product: Product, found: &Found) -> Result<Ending, TaskFailure> {
-        self.interrupt.check()?;
+    /// What is done is committed, also where it was told to stop meanwhile: a mail or a load cannot be taken back.
+    fn commit(&self, product: Product) -> Result<Ending, TaskFailure> {
         self.store_log()?;
-        let mut report = self.report(ReportOutcome::Succeeded(product.results), found);
+        let mut report = self.report(ReportOutcome::Succeeded(product.results), product.inputs);
         report.reused_from = product.reused_from;
         let (code, record) = match self.runtime.block_on(self.store.commit(&report))? {
             CommitOutcome::Committed(record) | CommitOutcome::AlreadyOurs(record) => (ExitCode::Committed, record),
@@ -265,7 +320,7 @@ impl Attempt<'_> {
         Ok(Ending { code, message: committed(record.report, record.digest) })
     }
 
-    fn report(&self, outcome: ReportOutcome, found: &Found) -> TaskReport {
+    fn report(&self, outcome: ReportOutcome, inputs: Vec<PinnedInput>) -> TaskReport {
         TaskReport {
             format: FORMAT,
             identity: self.order.identity.clone(),
@@ -274,7 +329,7 @@ impl Attempt<'_> {
             started_at: self.started_at,
             ended_at: Timestamp::now(),
             engine: engine_version().to_owned(),
-            inputs: inputs::pins(found),
+            inputs,
             reused_from: None,
             outcome,
         }
@@ -291,7 +346,7 @@ impl Attempt<'_> {
     fn report_failure(&self, failure: TaskFailure, found: &Found) -> Ending {
         let mut shown: Failure = failure.clone().into();
         shown.message = self.log.redact(&shown.message);
-        let report = self.report(ReportOutcome::Failed(shown), found);
+        let report = self.report(ReportOutcome::Failed(shown), inputs::pins(found));
         let mut ending = failed(failure, None, self.log);
         let stored = self.store_log().and_then(|()| Ok(self.runtime.block_on(self.store.put_report(&report))?));
         match stored {

@@ -8,15 +8,16 @@
 //! | `target` | the table |
 //! | `rows` | rows that were inserted or changed |
 //! | `watermark_column`, `watermark_type`, `watermark` | the greatest value loaded so far, as text of that DuckDB type |
-//! | `report` | the load's result, JSON |
+//! | `report` | the load's result and the files that it read, JSON |
 //! | `format` | format number of the row |
 //!
 //! To load from the beginning again, drop the table, or set `watermark` to NULL where `target` is the table.
 
 use duckdb::ToSql;
 use jiff::Timestamp;
-use pintail_protocol::{FORMAT, Identity, Load, LoadResult, check_format};
+use pintail_protocol::{FORMAT, Identity, Load, check_format};
 
+use super::Loaded;
 use super::columns::is_same;
 use super::target::Target;
 use crate::failure::TaskFailure;
@@ -90,7 +91,7 @@ impl<'a> Ledger<'a> {
     }
 
     /// What an attempt of this work did before.
-    pub fn recorded(&self) -> Result<Option<LoadResult>, TaskFailure> {
+    pub fn recorded(&self) -> Result<Option<Loaded>, TaskFailure> {
         let sql =
             format!(r#"SELECT "report" FROM {} WHERE "execution" = ? AND "task" = ? AND "item" = ?"#, self.path());
         let (execution, task, item) = &self.work;
@@ -158,8 +159,9 @@ impl<'a> Ledger<'a> {
     }
 
     /// Writes the row of this load.
-    pub fn record(&self, result: &LoadResult, watermark_type: Option<&str>, now: Timestamp) -> Result<(), TaskFailure> {
-        let report = serde_json::to_string(result).map_err(|error| {
+    pub fn record(&self, loaded: &Loaded, watermark_type: Option<&str>, now: Timestamp) -> Result<(), TaskFailure> {
+        let result = &loaded.result;
+        let report = serde_json::to_string(loaded).map_err(|error| {
             TaskFailure::permanent("BrokenLedger", format!("the result cannot be written: {error}"))
         })?;
         let sql = format!(

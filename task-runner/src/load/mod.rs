@@ -42,16 +42,29 @@ mod write;
 mod tests;
 
 use jiff::Timestamp;
-use pintail_protocol::{Identity, Load, LoadResult};
+use pintail_protocol::{Identity, Load, LoadResult, PinnedInput};
+use serde::{Deserialize, Serialize};
 
 use crate::failure::TaskFailure;
+use crate::inputs;
 use crate::session::Session;
 use batch::Batch;
 use ledger::Ledger;
 use target::Target;
 
+/// What a load did, and the files outside the store that it read. An earlier attempt may have read others than this one
+/// found; what it recorded counts.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Loaded {
+    #[serde(flatten)]
+    pub result: LoadResult,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub inputs: Vec<PinnedInput>,
+}
+
 /// Loads the rows of `query` as `load` says, or gives what an earlier attempt of the same work (execution, task, item)
-/// recorded. `query` is one statement without a semicolon; `now` becomes stamp and time of the load.
+/// recorded. `query` is one statement without a semicolon; `now` becomes stamp and time of the load. `unchanged` says
+/// whether the files that were read are still the same; it is asked before the rows are committed.
 ///
 /// # Errors
 /// Permanent: `ColumnsDiffer`, `ColumnTypes`, `NullKey`, `DuplicateKey`, `NullWatermark`, `WatermarkType`,
@@ -63,19 +76,21 @@ pub fn load(
     load: &Load,
     query: &str,
     now: Timestamp,
-) -> Result<LoadResult, TaskFailure> {
+    unchanged: &dyn Fn() -> Result<(), TaskFailure>,
+) -> Result<Loaded, TaskFailure> {
     let target = Target::of(session, load)?;
     let ledger = Ledger::open(&target, identity, load)?;
-    if let Some(result) = ledger.recorded()? {
-        return Ok(result);
+    if let Some(loaded) = ledger.recorded()? {
+        return Ok(loaded);
     }
     let since = ledger.watermark()?;
     let batch = Batch::take(session, load, query, since.as_ref())?;
     target.refresh()?;
-    let result = target.transaction(|| {
+    unchanged()?;
+    let loaded = target.transaction(|| {
         target.lock(ledger::TABLE)?;
-        if let Some(result) = ledger.recorded()? {
-            return Ok(result);
+        if let Some(loaded) = ledger.recorded()? {
+            return Ok(loaded);
         }
         if load.watermark.is_some() && ledger.watermark()? != since {
             return Err(TaskFailure::infrastructure(
@@ -90,9 +105,10 @@ pub fn load(
         let watermark = batch.watermark.clone();
         let (inserted, updated) = (counts.inserted, counts.updated);
         let result = LoadResult { rows: inserted + updated, inserted, updated, watermark };
-        ledger.record(&result, batch.watermark_type.as_deref(), now)?;
-        Ok(result)
+        let loaded = Loaded { result, inputs: inputs::pins(&session.workspace().found) };
+        ledger.record(&loaded, batch.watermark_type.as_deref(), now)?;
+        Ok(loaded)
     })?;
     batch.drop(session)?;
-    Ok(result)
+    Ok(loaded)
 }

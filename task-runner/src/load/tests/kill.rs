@@ -39,7 +39,7 @@ fn loads_that_are_killed() {
         );
         for (task, load) in [("merged", &merged), ("appended", &appended), ("replaced", &replaced)] {
             let identity = Identity { task: task.to_owned(), ..warehouse.identity(run) };
-            super::super::load(&warehouse.session(), &identity, load, &query, at(run)).unwrap();
+            super::load_alone(&warehouse.session(), &identity, load, &query, at(run)).unwrap();
         }
     }
 }

@@ -24,7 +24,7 @@ fn tasks_and_items_of_one_run_are_work_of_their_own() {
         Identity { attempt: 7, ..identity },
     ];
     for work in &works {
-        super::super::load(&warehouse.session(), work, &load, "SELECT 1 AS id", at(1)).unwrap();
+        super::load_alone(&warehouse.session(), work, &load, "SELECT 1 AS id", at(1)).unwrap();
     }
     assert_eq!(warehouse.rows("SELECT count(*) FROM w.t"), ["4"]);
 }

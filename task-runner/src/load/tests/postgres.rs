@@ -161,7 +161,7 @@ fn loads_that_meet_in_postgresql_follow_one_another() {
             scope.spawn(move || {
                 let session = warehouse.session();
                 start.wait();
-                super::super::load(&session, &warehouse.identity(run), load, query, at(run))
+                super::load_alone(&session, &warehouse.identity(run), load, query, at(run))
             })
         };
         // Two attempts of one run, and two other runs.

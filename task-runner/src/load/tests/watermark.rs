@@ -155,7 +155,7 @@ fn each_task_has_a_watermark_of_its_own_for_each_table() {
     warehouse.load(1, &load, &trips(&[(1, "12:00:00")])).unwrap();
     let other = Identity { task: "other".to_owned(), ..warehouse.identity(1) };
     let earlier = trips(&[(2, "10:00:00")]);
-    let loaded = super::super::load(&warehouse.session(), &other, &load, &earlier, at(2));
+    let loaded = super::load_alone(&warehouse.session(), &other, &load, &earlier, at(2));
     assert_eq!(loaded, Ok(result(1, 0, Some("2026-01-01 10:00:00"))));
     let load = Load { table: "u".to_owned(), ..load };
     assert_eq!(warehouse.load(3, &load, &earlier), Ok(result(1, 0, Some("2026-01-01 10:00:00"))));
