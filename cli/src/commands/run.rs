@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use kube::ResourceExt;
 use pintail_api as api;
 use pintail_engine::RunOutcome;
-use pintail_execution::{BoundInput, bound_from_resolved, execution_name};
-use pintail_plan::Plan;
+use pintail_execution::{BoundInput, BoundSource, bound_from_resolved, execution_name};
+use pintail_plan::{InputValue, Plan};
 
 use crate::arguments::{Output, Resume, Retry, Run};
 use crate::commands::list::{display_status, print_outputs};
@@ -89,7 +89,7 @@ pub async fn retry(arguments: Retry) -> Result<(), CommandFailure> {
     report(&[finished], arguments.output)
 }
 
-/// What the run before was bound to; an input that it did not have yet is bound anew.
+/// What the run before was given, and the versions of datasets that it read; defaults are bound as they are now.
 async fn retried_inputs(
     records: &Records,
     plan: &Plan,
@@ -100,16 +100,32 @@ async fn retried_inputs(
     given.retain(|name, _| declared(name));
     let bound = pintail_plan::bind_inputs(plan, &given).map_err(|problems| input_failure(plan, &problems))?;
     let resolved = before.status.as_ref().and_then(|status| status.resolved.as_ref());
-    let pinned: BTreeMap<String, BoundInput> = resolved
+    let versions: Vec<BoundInput> = resolved
         .map(|resolved| resolved.inputs.as_slice())
         .unwrap_or_default()
         .iter()
-        .filter_map(|input| bound_from_resolved(input).map(|bound| (input.name.clone(), bound)))
+        .filter(|input| input.artifact.is_some())
+        .filter_map(bound_from_resolved)
         .collect();
-    let (kept, fresh): (Vec<_>, Vec<_>) = bound.into_iter().partition(|(name, _)| pinned.contains_key(name));
-    let mut inputs: Vec<BoundInput> = kept.iter().filter_map(|(name, _)| pinned.get(name).cloned()).collect();
-    inputs.extend(pin_inputs(records, fresh).await?);
+    let artifacts = records.artifacts().await?;
+    let mut inputs = Vec::new();
+    for (name, value) in bound {
+        let kept = versions.iter().find(|version| version.name == name && is_of(version, &value, &artifacts));
+        match kept {
+            Some(version) => inputs.push(version.clone()),
+            None => inputs.extend(pin_inputs(records, vec![(name, value)]).await?),
+        }
+    }
     Ok(inputs)
+}
+
+/// Whether the version is one of the dataset that the input is bound to.
+fn is_of(version: &BoundInput, value: &InputValue, artifacts: &[api::Artifact]) -> bool {
+    let (BoundSource::Artifact { name, .. }, InputValue::Table(source)) = (&version.source, value) else {
+        return false;
+    };
+    let artifact = artifacts.iter().find(|artifact| artifact.name_any() == *name);
+    artifact.is_some_and(|artifact| source.artifact.as_ref() == Some(&artifact.spec.artifact))
 }
 
 /// `--input name=value` by the type of the input; each must be an input of at least one of the workflows.

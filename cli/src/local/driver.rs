@@ -80,7 +80,7 @@ impl Driver {
     }
 
     fn interrupted(&self) -> CommandFailure {
-        let message = format!("stopped at once; go on with: pintail resume {}", self.run.context.name);
+        let message = format!("stopped at once; run it again with: pintail retry {}", self.run.context.name);
         CommandFailure { code: Code::Interrupted, message }
     }
 
@@ -176,7 +176,7 @@ impl Driver {
 
     async fn save(&mut self) -> Result<(), CommandFailure> {
         let before = self.stored.execution.status.take().map(|status| status.conditions).unwrap_or_default();
-        let status = self.run.status(&before, Timestamp::now());
+        let status = self.run.status(&before, Timestamp::now()).map_err(CommandFailure::failed)?;
         self.progress.show(&status);
         self.stored.execution.status = Some(status);
         self.records.save(&mut self.stored).await

@@ -6,14 +6,14 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use pintail_api as api;
 use pintail_storage::layout::{self, DEFAULT_NAMESPACE};
-use pintail_storage::{PutOnce, Store, Update, Version};
+use pintail_storage::{PutOnce, Store, StoreErrorClass, Update, Version};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::failure::CommandFailure;
 
-/// An Execution is at most 256 KiB of state and as much again around it; more is nothing that we wrote.
-const OBJECT_BYTES: usize = 4 << 20;
+/// Manifests of a run are at most a few of these; what is larger is neither written nor read.
+const OBJECT_BYTES: usize = 16 << 20;
 
 /// Which manifests a run was started from, one path a line: connections are read from them again at `resume`.
 pub const SOURCES_ANNOTATION: &str = "pintail.dev/sources";
@@ -140,8 +140,13 @@ impl Records {
             if !key.ends_with(".json") {
                 continue;
             }
-            let Some(bytes) = self.store.get(&key, OBJECT_BYTES).await? else { continue };
-            match decode(&key, &bytes) {
+            let read = match self.store.get(&key, OBJECT_BYTES).await {
+                Ok(None) => continue,
+                Ok(Some(bytes)) => decode(&key, &bytes),
+                Err(error) if error.class() == StoreErrorClass::Corrupt => Err(error.into()),
+                Err(error) => return Err(error.into()),
+            };
+            match read {
                 Ok(object) => objects.push(object),
                 Err(failure) => eprintln!("warning: left out: {}", failure.message),
             }
@@ -155,7 +160,14 @@ fn started(execution: &api::Execution) -> String {
 }
 
 fn encode<T: Serialize>(object: &T) -> Result<Bytes, CommandFailure> {
-    serde_json::to_vec_pretty(object).map(Bytes::from).map_err(CommandFailure::failed)
+    let bytes = serde_json::to_vec_pretty(object).map_err(CommandFailure::failed)?;
+    if bytes.len() > OBJECT_BYTES {
+        return Err(CommandFailure::failed(format!(
+            "the record of this run has {} bytes, and at most {OBJECT_BYTES} can be kept: give tables as files, not as rows",
+            bytes.len()
+        )));
+    }
+    Ok(Bytes::from(bytes))
 }
 
 fn decode<T: DeserializeOwned>(key: &str, bytes: &[u8]) -> Result<T, CommandFailure> {

@@ -61,7 +61,7 @@ impl NewRun<'_> {
         let mut plan = self.plan;
         plan.graph.max_running = max_running();
         let run = Run::new(plan, context, self.inputs, self.reusable).map_err(refused)?;
-        execution.status = Some(run.status(&[], Timestamp::now()));
+        execution.status = Some(run.status(&[], Timestamp::now()).map_err(CommandFailure::failed)?);
         let program = RunnerProgram::find(self.manifests.secrets().clone()).map_err(CommandFailure::failed)?;
         let interrupts = interrupts()?;
         let stored = records.create(execution).await?;

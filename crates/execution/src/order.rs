@@ -69,8 +69,8 @@ pub(crate) fn work_order(
         reuse_key: String::new(),
         reuse: None,
     };
-    order.reuse_key = reuse_key(&order);
-    order.reuse = run.reusable(&planned.name, &order.reuse_key);
+    order.reuse_key = reuse_key(&order, &builder.loads());
+    order.reuse = run.reusable(&planned.name, &order.reuse_key).filter(|_| may_reuse(&order.work));
     Ok(order)
 }
 
@@ -175,6 +175,21 @@ impl Builder<'_> {
         let contract = contract
             .ok_or_else(|| failure("ContractMissing", format!("input {input:?} is given rows but has no columns")))?;
         Ok(RelationSource::Rows { rows: rows.iter().map(|row| row_values(row, contract)).collect() })
+    }
+
+    /// For each table that a load of this run wrote: the run whose load it was. A table has no digest, but a load that
+    /// was taken over left it as it was.
+    fn loads(&self) -> Vec<(&str, &str)> {
+        let loaded = self.planned.bindings.iter().filter_map(|binding| match &binding.value {
+            BindingValue::LoadedTable { task, .. } => Some((binding.name.as_str(), *task)),
+            _ => None,
+        });
+        loaded
+            .filter_map(|(name, task)| {
+                let report = self.run.report(task)?;
+                Some((name, report.reused_from.as_deref().unwrap_or(&report.identity.execution)))
+            })
+            .collect()
     }
 
     fn table_files(&self, task: usize, output: &str) -> Result<Vec<StoredFile>, Failure> {
@@ -462,8 +477,14 @@ fn contract_of(contract: &plan::Contract) -> protocol::Contract {
     }
 }
 
-/// Digest over what decides a result: definition and inputs, not where they lie, which run it is, or how it is retried.
-fn reuse_key(order: &protocol::WorkOrder) -> String {
+/// What a copy reads is not pinned, so nobody can say whether it would do the same again.
+fn may_reuse(work: &protocol::Work) -> bool {
+    !matches!(work, protocol::Work::Copy(_))
+}
+
+/// Digest over what decides a result: definition and inputs, not where they lie, which run it is, how it is retried or
+/// how long it waits. Whether a result is published decides where its files must lie.
+fn reuse_key(order: &protocol::WorkOrder, loads: &[(&str, &str)]) -> String {
     let mut work = order.work.clone();
     if let protocol::Work::Notify(notify) = &mut work {
         notify.message_id.clear();
@@ -478,13 +499,24 @@ fn reuse_key(order: &protocol::WorkOrder) -> String {
         relation
     });
     let files = order.files.iter().map(|binding| (&binding.name, &binding.file.digest));
-    let outputs = order.outputs.iter().map(|output| (&output.name, output.kind, &output.contract));
+    let outputs = order.outputs.iter().map(|output| {
+        let is_published = matches!(output.destination, protocol::Destination::Artifact { .. });
+        (&output.name, output.kind, &output.contract, is_published)
+    });
+    let connections = order.connections.iter().map(|connection| {
+        let mut connection = connection.clone();
+        if let protocol::ConnectionTarget::DuckDb { busy_timeout_ms, .. } = &mut connection.target {
+            *busy_timeout_ms = 0;
+        }
+        connection
+    });
     let document = serde_json::json!({
         "work": work,
         "relations": relations.collect::<Vec<_>>(),
         "parameters": order.parameters,
         "files": files.collect::<Vec<_>>(),
-        "connections": order.connections,
+        "loads": loads,
+        "connections": connections.collect::<Vec<_>>(),
         "outputs": outputs.collect::<Vec<_>>(),
     });
     name::reuse_digest(&document.to_string())

@@ -45,6 +45,12 @@ pub enum RecordError {
     NewerFormat(#[from] NewerFormat),
     #[error("the recorded state of the run cannot be read: {0}")]
     Broken(String),
+    /// Names and versions of the files that the run reads are most of it.
+    #[error(
+        "the state of the run has {0} bytes, and at most {STATE_BYTES} can be recorded: read fewer files, for example \
+         by folders of their own or as Parquet made of many"
+    )]
+    TooLarge(usize),
 }
 
 /// `status.state` is never longer: the object must stay well below the API server's limit.
@@ -63,7 +69,7 @@ impl RunRecord {
         let packed = zstd::bulk::compress(&json, 3).map_err(|error| broken(&error))?;
         let text = STANDARD.encode(packed);
         if text.len() > STATE_BYTES {
-            return Err(broken(&format!("it has {} bytes; at most {STATE_BYTES} can be stored", text.len())));
+            return Err(RecordError::TooLarge(text.len()));
         }
         Ok(text)
     }

@@ -122,6 +122,8 @@ impl Run {
         })?;
         let mut run = Self::assemble(plan, context, inputs, reusable, state)?;
         (run.pins, run.tasks, run.failures) = (record.pins, record.tasks, record.failures);
+        // While nobody drove the run, nobody waited.
+        run.tasks.values_mut().for_each(|task| task.busy_since = None);
         for (index, task) in run.plan.tasks.iter().enumerate() {
             if let Some(report) = reports.get(&task.name) {
                 run.reports.insert(index, report.clone());
@@ -235,10 +237,16 @@ impl Run {
                 }
                 Event::Started { task, item, attempt, at }
             }
-            Seen::Committed { task, attempt, result } => {
-                self.take_result(task, *result);
-                Event::Ended { task, item, attempt, outcome: Outcome::Succeeded }
-            }
+            Seen::Committed { task, attempt, result } => match self.other_files(task, &result.report) {
+                None => {
+                    self.take_result(task, *result);
+                    Event::Ended { task, item, attempt, outcome: Outcome::Succeeded }
+                }
+                Some(failure) => {
+                    self.note_failure(task, attempt, failure);
+                    Event::Ended { task, item, attempt, outcome: Outcome::Permanent }
+                }
+            },
             Seen::Failed { task, attempt, failure, report, at } => {
                 if let Some(report) = report {
                     self.take_pins(task, &report);
@@ -370,6 +378,25 @@ impl Run {
             record.reused_from.clone_from(&result.report.reused_from);
         }
         self.reports.insert(task.0 as usize, result.report);
+    }
+
+    /// Two tasks that read one input at the same time may have found different files, if some came between. What they
+    /// say then does not belong together.
+    fn other_files(&self, task: TaskIndex, report: &TaskReport) -> Option<Failure> {
+        let planned = self.plan.tasks.get(task.0 as usize)?;
+        let differing = report.inputs.iter().find_map(|found| {
+            let binding = planned.bindings.iter().find(|binding| binding.name == found.relation)?;
+            let pintail_plan::BindingValue::InputTable(input) = &binding.value else { return None };
+            self.pins.get(input).filter(|pinned| **pinned != found.files).map(|_| input)
+        })?;
+        Some(Failure {
+            class: FailureClass::Permanent,
+            reason: "InputChanged".to_owned(),
+            message: format!(
+                "the files of input {differing:?} changed while tasks of this run read them, so their results do not \
+                 belong together: start a new run to use what is there now"
+            ),
+        })
     }
 
     /// The first attempt that reads files of an input decides for the whole run which they are.

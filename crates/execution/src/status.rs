@@ -7,6 +7,7 @@ use pintail_plan::OutputValue;
 use pintail_protocol::ResultColumn;
 
 use crate::input::resolved_from_bound;
+use crate::record::RecordError;
 use crate::run::Run;
 use crate::scope::uri;
 
@@ -16,15 +17,17 @@ const TASKS_LISTED: usize = 50;
 impl Run {
     /// The status of the run at `now`. `before` holds the conditions of the last one, whose times stay where nothing
     /// changed.
-    #[must_use]
-    pub fn status(&self, before: &[api::Condition], now: Timestamp) -> api::ExecutionStatus {
+    ///
+    /// # Errors
+    /// Where the recorded state is larger than a status may be.
+    pub fn status(&self, before: &[api::Condition], now: Timestamp) -> Result<api::ExecutionStatus, RecordError> {
         let task_list: Vec<api::TaskStatus> =
             (0..self.plan.tasks.len()).map(|index| self.task_status(index, now)).collect();
         let mut conditions = before.to_vec();
         for condition in self.conditions(now) {
             api::set_condition(&mut conditions, condition);
         }
-        api::ExecutionStatus {
+        Ok(api::ExecutionStatus {
             observed_generation: Some(1),
             conditions,
             resolved: Some(api::Resolved {
@@ -37,8 +40,8 @@ impl Run {
             task_list: task_list.into_iter().take(TASKS_LISTED).collect(),
             failures: self.failures.clone(),
             outputs: self.outputs(),
-            state: self.record().and_then(|record| record.encode().ok()),
-        }
+            state: self.record().map(|record| record.encode()).transpose()?,
+        })
     }
 
     fn conditions(&self, now: Timestamp) -> [api::Condition; 4] {

@@ -255,7 +255,7 @@ fn an_order_is_whole() {
 fn a_finished_run_has_a_status_and_an_artifact() {
     let mut world = World::new("u1", Reusable::new());
     world.finish(14);
-    let mut status = world.run.status(&[], world.now);
+    let mut status = world.run.status(&[], world.now).unwrap();
     assert!(status.state.take().is_some());
     insta::assert_json_snapshot!(json!({ "status": status, "artifacts": world.run.artifacts() }));
 }
@@ -264,7 +264,7 @@ fn a_finished_run_has_a_status_and_an_artifact() {
 fn a_condition_that_gives_false_skips_its_task() {
     let mut world = World::new("u1", Reusable::new());
     assert_eq!(world.finish(0), RunOutcome::Succeeded);
-    let status = world.run.status(&[], world.now);
+    let status = world.run.status(&[], world.now).unwrap();
     let alert = status.task_list.iter().find(|task| task.name == "alert").unwrap();
     assert_eq!((alert.state.as_str(), alert.message.as_deref()), ("Skipped", Some("its condition gave false")));
 }
@@ -309,7 +309,7 @@ fn a_retry_takes_over_what_is_equal_and_lets_the_runner_look_at_files() {
     let commands = after.step(vec![Seen::Committed { task: *task, attempt: *attempt, result }]);
     assert!(commands.is_empty(), "{commands:?}");
     assert_eq!(after.run.outcome(), Some(RunOutcome::Succeeded));
-    let status = after.run.status(&[], after.now);
+    let status = after.run.status(&[], after.now).unwrap();
     let alert = status.task_list.iter().find(|task| task.name == "alert").unwrap();
     assert_eq!(alert.reused_from.as_deref(), Some("check-orders-u1"));
 }
@@ -350,7 +350,7 @@ fn an_expression_that_fails_fails_its_task_with_its_text() {
     let run = Run::new(plan, context("u1"), inputs, Reusable::new()).unwrap();
     let mut world = World { run, connections, now: Timestamp::UNIX_EPOCH, started: Vec::new() };
     assert_eq!(world.finish(14), RunOutcome::Failed(TaskIndex(2)));
-    let status = world.run.status(&[], world.now);
+    let status = world.run.status(&[], world.now).unwrap();
     assert_eq!(status.failures[0].reason, "ConditionFailed");
     assert!(status.failures[0].message.contains("tasks.summary.n / 0"), "{}", status.failures[0].message);
     assert!(world.run.artifacts().is_empty(), "a failed run publishes nothing");
@@ -373,7 +373,7 @@ fn a_connection_that_is_gone_fails_the_task_that_needs_it() {
     world.connections.remove("raw");
     assert!(world.step(Vec::new()).is_empty());
     assert_eq!(world.run.outcome(), Some(RunOutcome::Failed(TaskIndex(0))));
-    let status = world.run.status(&[], world.now);
+    let status = world.run.status(&[], world.now).unwrap();
     assert_eq!(status.failures[0].message, "there is no Connection \"raw\"");
 }
 
@@ -420,7 +420,7 @@ fn a_locked_database_is_waited_for_as_long_as_its_connection_allows() {
     }
     let waited = world.now.duration_since(first.unwrap()).as_secs();
     assert!((10..15).contains(&waited), "waited {waited} s");
-    let status = world.run.status(&[], world.now);
+    let status = world.run.status(&[], world.now).unwrap();
     assert_eq!(status.failures.len(), 1, "waiting is no failure: {:?}", status.failures);
     assert!(status.failures[0].message.contains("busyTimeout"), "{}", status.failures[0].message);
 }
@@ -437,7 +437,94 @@ fn an_attempt_that_took_too_long_is_said_to_have() {
     assert!(matches!(commands.as_slice(), [Command::Stop { .. }]), "{commands:?}");
     let failure = Failure { class: FailureClass::Interrupted, reason: "Interrupted".into(), message: "told to".into() };
     world.step(vec![Seen::Failed { task: TaskIndex(0), attempt: 1, failure, report: None, at: world.now }]);
-    let status = world.run.status(&[], world.now);
+    let status = world.run.status(&[], world.now).unwrap();
     assert_eq!(status.failures[0].reason, "Timeout");
     assert!(status.failures[0].message.contains("`timeout` of 2s"), "{}", status.failures[0].message);
+}
+
+const TWO_READERS: &str = r#"
+apiVersion: pintail.dev/v1alpha1
+kind: Connection
+metadata:
+  name: raw
+spec:
+  folder:
+    path: /data
+---
+apiVersion: pintail.dev/v1alpha1
+kind: Connection
+metadata:
+  name: lake
+spec:
+  duckdb:
+    path: /data/lake.duckdb
+---
+apiVersion: pintail.dev/v1alpha1
+kind: Workflow
+metadata:
+  name: two-readers
+spec:
+  inputs:
+    - name: orders
+      type: table
+      default:
+        connection: raw
+        path: "*.csv"
+  tasks:
+    - name: loaded
+      uses:
+        - orders
+      writes:
+        - lake
+      duckdb:
+        query: SELECT * FROM orders
+        load:
+          into: lake.orders
+          mode: Append
+    - name: counted
+      uses:
+        - orders
+      duckdb:
+        query: SELECT count(*) AS n FROM orders
+    - name: total
+      uses:
+        - loaded
+      duckdb:
+        query: SELECT count(*) AS n FROM loaded
+"#;
+
+fn two_readers(uid: &str, reusable: Reusable) -> World {
+    let (plan, connections) = plan_of(TWO_READERS);
+    let inputs = inputs(&plan);
+    let run = Run::new(plan, context(uid), inputs, reusable).unwrap();
+    World { run, connections, now: Timestamp::UNIX_EPOCH, started: Vec::new() }
+}
+
+#[test]
+fn two_tasks_that_found_different_files_of_one_input_do_not_both_count() {
+    let mut world = two_readers("u1", Reusable::new());
+    world.step(Vec::new());
+    let first = Box::new(committed(world.order("loaded"), 1));
+    let mut second = Box::new(committed(world.order("counted"), 1));
+    second.report.inputs[0].files[0].version = "2".to_owned();
+    world.step(vec![Seen::Committed { task: TaskIndex(0), attempt: 1, result: first }]);
+    world.step(vec![Seen::Committed { task: TaskIndex(1), attempt: 1, result: second }]);
+    let status = world.run.status(&[], world.now).unwrap();
+    assert_eq!(status.failures[0].reason, "InputChanged", "{:?}", status.failures);
+}
+
+#[test]
+fn what_reads_a_table_is_taken_over_only_if_its_load_was() {
+    let mut before = two_readers("u1", Reusable::new());
+    before.finish(1);
+    for loaded_again in [true, false] {
+        let mut after = two_readers("u2", before.reusable());
+        after.step(Vec::new());
+        let mut result = Box::new(committed(after.order("loaded"), 1));
+        if !loaded_again {
+            result.report.reused_from = Some("check-orders-u1".to_owned());
+        }
+        let commands = after.step(vec![Seen::Committed { task: TaskIndex(0), attempt: 1, result }]);
+        assert_eq!(commands.is_empty(), !loaded_again, "{commands:?}");
+    }
 }
