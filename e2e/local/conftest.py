@@ -4,8 +4,10 @@ import logging
 
 import pytest
 from moto.server import ThreadedMotoServer
+
 from servers import Buckets, Mailbox, Postgres, Receiver, running
-from workspace import EXAMPLES, ROOT, Workspace
+from spoiled import GOOD, RAW
+from workspace import EXAMPLES, ROOT, Workspace, outputs
 
 logging.getLogger("werkzeug").setLevel(logging.ERROR)
 logging.getLogger("mail.log").setLevel(logging.ERROR)
@@ -68,9 +70,7 @@ def make_workspace(tmp_path, mailbox, buckets, request):
     """Makes workspaces, for tests that compare several."""
 
     def make(name: str) -> Workspace:
-        return Workspace(
-            tmp_path / name, mailbox, buckets, lambda: request.getfixturevalue("postgres").port
-        )
+        return Workspace(tmp_path / name, mailbox, buckets, lambda: request.getfixturevalue("postgres").port)
 
     return make
 
@@ -78,3 +78,20 @@ def make_workspace(tmp_path, mailbox, buckets, request):
 @pytest.fixture
 def workspace(make_workspace, tmp_path):
     return make_workspace(tmp_path.name)
+
+
+@pytest.fixture
+def folder(workspace):
+    """A workspace in which a run has committed a result. When the test is over, the result must be there still."""
+    workspace.write("good/workflow.yaml", GOOD)
+    execution = workspace.good("run", "good", "-o", "json").execution()
+    output = outputs(execution)["numbers"]
+    content = workspace.bytes_at(output["uri"])
+    workspace.path("data").mkdir()
+    workspace.write("local/raw.yaml", RAW)
+    yield workspace
+    assert workspace.bytes_at(output["uri"]) == content
+    if workspace.path(".pintail", "_format").read_text().count("999") == 0:
+        name = execution["metadata"]["name"]
+        assert name in workspace.good("list", "-o", "name").out
+        assert "998001" in workspace.good("preview", name, "--sql", "SELECT max(square) FROM result").out

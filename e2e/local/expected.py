@@ -186,13 +186,10 @@ def trends(old: pandas.DataFrame, new: pandas.DataFrame) -> pandas.DataFrame:
 def monthly(old: pandas.DataFrame, new: pandas.DataFrame) -> pandas.DataFrame:
     before = {period + 12: sum(group.amount, Decimal(0)) for period, group in old.groupby("month")}
     after = {
-        period: sum(group.amount, Decimal(0))
-        for period, group in new[new.InvoiceDate >= "2010-12-01"].groupby("month")
+        period: sum(group.amount, Decimal(0)) for period, group in new[new.InvoiceDate >= "2010-12-01"].groupby("month")
     }
     months = sorted(set(before) | set(after))
-    return pandas.DataFrame(
-        [{"month": str(m), "last_year": before.get(m), "this_year": after.get(m)} for m in months]
-    )
+    return pandas.DataFrame([{"month": str(m), "last_year": before.get(m), "this_year": after.get(m)} for m in months])
 
 
 def elasticity(lines: pandas.DataFrame) -> pandas.DataFrame:

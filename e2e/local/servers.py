@@ -97,7 +97,9 @@ class _Handler(BaseHTTPRequestHandler):
         receiver = self.server.receiver
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         path = self.path.partition("?")[0]
-        receiver.requests.append(Request(self.command, path, {name.lower(): value for name, value in self.headers.items()}, body))
+        receiver.requests.append(
+            Request(self.command, path, {name.lower(): value for name, value in self.headers.items()}, body)
+        )
         status, content = receiver.answer(self.command, path, self.headers)
         wanted = self.headers.get("Range")
         if status == 200 and wanted and self.command == "GET":

@@ -5,6 +5,7 @@ import re
 import signal
 
 import pytest
+
 from servers import wait_for
 from workspace import outputs, task
 
@@ -88,7 +89,10 @@ def test_six_mistakes_are_six_diagnostics_with_positions(workspace):
     lines = [line for line in (concise.out + concise.err).splitlines() if "six/workflow.yaml:" in line]
     assert len(lines) == 6, concise
     for number, word in PLACES:
-        assert any(f"six/workflow.yaml:{number}:" in line and re.search(word, line) for line in lines), (number, concise)
+        assert any(f"six/workflow.yaml:{number}:" in line and re.search(word, line) for line in lines), (
+            number,
+            concise,
+        )
 
 
 def test_sarif_is_what_code_scanning_reads(workspace):
@@ -176,7 +180,13 @@ def test_sql_sees_what_the_task_sees(ran):
 
 
 def test_what_is_not_there_is_named(ran):
-    for command in (["get", "two-zzzz"], ["logs", "two-zzzz"], ["preview", "two-zzzz"], ["resume", "two-zzzz"], ["retry", "two-zzzz"]):
+    for command in (
+        ["get", "two-zzzz"],
+        ["logs", "two-zzzz"],
+        ["preview", "two-zzzz"],
+        ["resume", "two-zzzz"],
+        ["retry", "two-zzzz"],
+    ):
         finished = ran.pintail(*command)
         assert finished.code in (1, 2), (command, finished)
         assert "two-zzzz" in finished.err, (command, finished)
@@ -238,7 +248,8 @@ def test_a_failed_run_says_how_to_go_on(workspace):
 def test_artifacts_are_listed_and_previewed_by_their_dataset(workspace):
     workspace.write(
         "two/workflow.yaml",
-        TWO + "  outputs:\n    - name: scaled\n      value: $(tasks.scaled)\n      publish:\n        artifact: products\n",
+        TWO
+        + "  outputs:\n    - name: scaled\n      value: $(tasks.scaled)\n      publish:\n        artifact: products\n",
     )
     execution = workspace.good("run", "two", "-o", "json").execution()
     artifact = outputs(execution)["scaled"]["artifact"]

@@ -6,10 +6,11 @@ import shutil
 from decimal import Decimal
 
 import duckdb
-import expected
 import pandas
 import pyarrow
 import pytest
+
+import expected
 from compare import as_text, assert_same, assert_same_rows, csv_text_rows, rows
 from workspace import EXAMPLES, Finished, outputs, readme_command, task
 
@@ -161,8 +162,14 @@ def test_retail_summarys_readme_has_the_numbers():
 
 def test_retail_summarys_tasks_run_at_the_same_time(workspace):
     summary = workspace.example("retail-summary", "local")["retail-summary"]
-    starts = [datetime.datetime.fromisoformat(task(summary, name)["startTime"]) for name in ("trends", "elasticity", "segments")]
-    ends = [start + duration(task(summary, name)) for start, name in zip(starts, ("trends", "elasticity", "segments"), strict=True)]
+    starts = [
+        datetime.datetime.fromisoformat(task(summary, name)["startTime"])
+        for name in ("trends", "elasticity", "segments")
+    ]
+    ends = [
+        start + duration(task(summary, name))
+        for start, name in zip(starts, ("trends", "elasticity", "segments"), strict=True)
+    ]
     assert max(starts) < min(ends), "no moment at which all three ran"
 
 
@@ -369,7 +376,14 @@ def test_generated_data_is_the_same_every_time(tmp_path):
     import sys
 
     sys.dont_write_bytecode = True
-    for example in ("hello", "monthly-report", "mask-personal-data", "anomaly-check", "incremental-load", "join-and-export"):
+    for example in (
+        "hello",
+        "monthly-report",
+        "mask-personal-data",
+        "anomaly-check",
+        "incremental-load",
+        "join-and-export",
+    ):
         spec = importlib.util.spec_from_file_location(example, EXAMPLES / example / "generate.py")
         module = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(module)

@@ -17,6 +17,7 @@ from pathlib import Path
 import duckdb
 import psutil
 import pytest
+
 from compare import assert_same_rows, plain, rows
 from servers import Postgres, wait_for
 from workspace import ROOT, Workspace, outputs, succeeded, task
@@ -90,7 +91,18 @@ class Observed:
 
 
 # Set by the clock or by chance, in the examples' tables and in the loader's own.
-VARYING = {"loaded_at", "execution", "execution_uid", "started_at", "ended_at", "at", "report", "digest", "pod_uid", "recorded_at"}
+VARYING = {
+    "loaded_at",
+    "execution",
+    "execution_uid",
+    "started_at",
+    "ended_at",
+    "at",
+    "report",
+    "digest",
+    "pod_uid",
+    "recorded_at",
+}
 
 
 def kept_rows(cursor) -> list[tuple]:
@@ -214,9 +226,7 @@ class Killer:
         command = ["bin/pintail", "run", folder, f"{folder}/{self.scenario.place}"]
         done: dict[str, dict] = {}
         for _ in range(60):
-            recorded = {
-                name: list_of[number] for name, list_of in self.runs().items() if len(list_of) > number
-            }
+            recorded = {name: list_of[number] for name, list_of in self.runs().items() if len(list_of) > number}
             done = {name: execution for name, execution in recorded.items() if succeeded(execution)}
             if len(done) == len(self.scenario.workflows):
                 return [done[name] for name in self.scenario.workflows]
@@ -276,7 +286,9 @@ def undisturbed(cache: dict, scenario: Scenario, make_workspace, postgres) -> tu
 
 
 @pytest.mark.parametrize("part", range(PARTS))
-def test_a_killed_run_resumes_to_the_same_end(part, make_workspace, mailbox, postgres, undisturbed_runs, record_property):
+def test_a_killed_run_resumes_to_the_same_end(
+    part, make_workspace, mailbox, postgres, undisturbed_runs, record_property
+):
     draw = random.Random(SEED * 1000 + part)
     counts, kills, number = collections.Counter(), 0, 0
     while kills < KILLS_A_PART:

@@ -5,6 +5,7 @@ import shutil
 import subprocess
 
 import pytest
+
 from workspace import outputs
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)

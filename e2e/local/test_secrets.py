@@ -6,6 +6,7 @@ import io
 import duckdb
 import pyarrow.parquet
 import pytest
+
 from servers import S3_DENIED
 from workspace import EXAMPLES, Workspace
 
@@ -60,7 +61,9 @@ def test_masked_orders_hold_nothing_personal_and_no_secret(workspace, broken):
     (folder / "local" / "secret.yaml").unlink()
     with open(EXAMPLES / "mask-personal-data" / "data" / "orders.csv", newline="") as file:
         orders = list(csv.DictReader(file))
-    personal = {order[column].strip() for order in orders for column in ("customer_name", "customer_email", "delivery_address")}
+    personal = {
+        order[column].strip() for order in orders for column in ("customer_name", "customer_email", "delivery_address")
+    }
     if broken:
         # A line that does not fit the contract, full of what must not be repeated in a message.
         with open(folder / "data" / "orders.csv", "a") as file:

@@ -6,7 +6,13 @@ from decimal import ROUND_HALF_UP, Decimal
 from pathlib import Path
 
 # Prices with four decimals: most totals need rounding, and no price is a whole binary fraction.
-PRODUCTS = [("Screw M4", "0.0375"), ("Washer M4", "0.0120"), ("Hinge", "1.1500"), ("Bracket", "0.8990"), ("Oil 1 l", "7.4500")]
+PRODUCTS = [
+    ("Screw M4", "0.0375"),
+    ("Washer M4", "0.0120"),
+    ("Hinge", "1.1500"),
+    ("Bracket", "0.8990"),
+    ("Oil 1 l", "7.4500"),
+]
 CENT = Decimal("0.01")
 
 

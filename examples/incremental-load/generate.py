@@ -17,7 +17,32 @@ HEADER = [
     "tip_amount",
     "total_amount",
 ]
-ZONES = [43, 48, 68, 79, 90, 100, 107, 132, 138, 141, 142, 161, 162, 163, 164, 170, 186, 230, 234, 236, 237, 239, 249, 263]
+ZONES = [
+    43,
+    48,
+    68,
+    79,
+    90,
+    100,
+    107,
+    132,
+    138,
+    141,
+    142,
+    161,
+    162,
+    163,
+    164,
+    170,
+    186,
+    230,
+    234,
+    236,
+    237,
+    239,
+    249,
+    263,
+]
 
 
 def trip(draw: random.Random, pickup: datetime) -> list:
@@ -27,7 +52,16 @@ def trip(draw: random.Random, pickup: datetime) -> list:
     tip = draw.choice([0, 0, fare // 10, fare // 5])
     passengers = draw.choices([1, 2, 3, 4, ""], weights=[72, 15, 4, 3, 6])[0]
     money = [f"{cents / 100:.2f}" for cents in (fare, tip, fare + tip + 150)]
-    return [draw.choice([1, 2]), pickup, dropoff, passengers, f"{distance:.2f}", draw.choice(ZONES), draw.choice(ZONES), *money]
+    return [
+        draw.choice([1, 2]),
+        pickup,
+        dropoff,
+        passengers,
+        f"{distance:.2f}",
+        draw.choice(ZONES),
+        draw.choice(ZONES),
+        *money,
+    ]
 
 
 def write(path: Path, trips: list) -> None:
@@ -55,7 +89,11 @@ def generate(folder: Path) -> None:
 
     last = max(row[1] for row in week[6])
     # Corrected: the tip was entered by hand afterwards. The six fields of the key are the same.
-    corrected = [row[:8] + ["9.99", f"{float(row[7]) + 9.99 + 1.5:.2f}"] for row in week[6] if row[1] > last - timedelta(minutes=40)]
+    corrected = [
+        row[:8] + ["9.99", f"{float(row[7]) + 9.99 + 1.5:.2f}"]
+        for row in week[6]
+        if row[1] > last - timedelta(minutes=40)
+    ]
     # Late: within the hour before the newest trip. Very late: two days before it.
     late = [trip(draw, last - timedelta(minutes=minutes)) for minutes in (5, 17, 31, 44, 58)]
     very_late = [trip(draw, last - timedelta(days=2, minutes=minutes)) for minutes in (3, 9)]

@@ -41,4 +41,6 @@ def generate(folder: Path) -> None:
             ordered_at = datetime(2026, 9, 1) + timedelta(seconds=draw.randrange(61 * 86400))
             product = draw.randrange(1, 81) if draw.random() > 0.01 else draw.randrange(900, 910)
             discount = draw.choices(["", "5", "10", "12.5", "25"], weights=[60, 15, 15, 6, 4])[0]
-            rows.writerow([order, ordered_at, f"K{draw.randrange(1, 400):04}", product, draw.choice([1, 1, 2, 3, 10]), discount])
+            rows.writerow(
+                [order, ordered_at, f"K{draw.randrange(1, 400):04}", product, draw.choice([1, 1, 2, 3, 10]), discount]
+            )

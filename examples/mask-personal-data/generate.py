@@ -5,7 +5,9 @@ import random
 from datetime import datetime, timedelta
 from pathlib import Path
 
-FIRST = "Ada Ben Clara David Elif Femi Greta Hugo Ines Jonas Karin Luca Mina Nils Olga Pablo Quinn Rosa Samir Thea".split()
+FIRST = (
+    "Ada Ben Clara David Elif Femi Greta Hugo Ines Jonas Karin Luca Mina Nils Olga Pablo Quinn Rosa Samir Thea".split()
+)
 LAST = "Abadi Bauer Costa Dubois Eriksen Fischer Garcia Hansen Ivanova Jansen Kowalski Lindqvist Moreau Novak Okafor".split()
 STREETS = "Acorn Lane,Beech Road,Castle Street,Dock Avenue,Elm Grove,Ferry Street,Garden Walk,Hill Road".split(",")
 PRODUCTS = [("Desk lamp", "39.90"), ("Notebook", "6.50"), ("Office chair", "189.00"), ("Pen set", "14.20")]
@@ -21,7 +23,16 @@ def generate(folder: Path) -> None:
     with open(folder / "orders.csv", "w", newline="") as file:
         rows = csv.writer(file)
         rows.writerow(
-            ["order_id", "ordered_at", "customer_name", "customer_email", "delivery_address", "product", "quantity", "total"]
+            [
+                "order_id",
+                "ordered_at",
+                "customer_name",
+                "customer_email",
+                "delivery_address",
+                "product",
+                "quantity",
+                "total",
+            ]
         )
         for order in range(1, 1501):
             name, email, address = draw.choice(customers)

@@ -85,7 +85,18 @@ def year(draw: random.Random, first: int, customers: list, invoice: int, growing
                 if draw.random() < 0.002:
                     lines.append(line)
                 if draw.random() < 0.02:
-                    lines.append([f"C{invoice}", code, description, -quantity, when + timedelta(days=3), price, customer, country])
+                    lines.append(
+                        [
+                            f"C{invoice}",
+                            code,
+                            description,
+                            -quantity,
+                            when + timedelta(days=3),
+                            price,
+                            customer,
+                            country,
+                        ]
+                    )
     return lines
 
 
