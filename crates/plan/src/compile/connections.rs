@@ -234,7 +234,7 @@ pub(crate) fn connection_problems(spec: &api::ConnectionSpec, path: &FieldPath) 
                 format!("`{}` is no address that begins with `https://` or `http://`", crate::problem::excerpt(url));
             let meant = (!url.contains("://")).then(|| format!("`https://{}`", crate::problem::excerpt(url)));
             problems.push(Problem::new(Rule::InvalidUrl, path.field(kind).field(field), message).suggest(meant));
-        } else if host.is_some_and(|host| host.split('/').next().is_some_and(|host| host.contains('@'))) {
+        } else if holds_credential(url) {
             let message = "the address holds a user or password, which belong into a Secret";
             problems.push(Problem::new(Rule::InvalidUrl, path.field(kind).field(field), message));
         }
@@ -247,6 +247,12 @@ pub(crate) fn connection_problems(spec: &api::ConnectionSpec, path: &FieldPath) 
         problems.push(Problem::new(Rule::InvalidName, path.field("secrets").field(name), message));
     }
     problems
+}
+
+/// Whether an address names a user before its host.
+pub(super) fn holds_credential(url: &str) -> bool {
+    let host = url.split_once("://").and_then(|(_, rest)| rest.split('/').next());
+    host.is_some_and(|host| host.contains('@'))
 }
 
 /// One spelling for paths that differ in `.`, `..` and doubled slashes only.

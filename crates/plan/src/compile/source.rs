@@ -60,6 +60,10 @@ pub(crate) fn check_table_source(
     if source.options.is_some() && source.format.is_some_and(|format| format != api::TableFormat::Csv) {
         report(Rule::TableSource, path.field("options"), "`options` are those of CSV files".to_owned());
     }
+    if source.uri.as_deref().is_some_and(super::connections::holds_credential) {
+        let message = "the address holds a user or password; use a connection of kind `http`, with a Secret".to_owned();
+        report(Rule::InvalidUrl, path.field("uri"), message);
+    }
     if let Some(artifact) = &source.artifact {
         problems.extend(names::check(artifact, "dataset", &path.field("artifact")));
     }
