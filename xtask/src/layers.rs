@@ -33,6 +33,7 @@ const EVERYTHING: &[&str] = &[
     "pintail-api",
     "pintail-engine",
     "pintail-execution",
+    "pintail-operator",
     "pintail-plan",
     "pintail-protocol",
     "pintail-storage",
@@ -54,11 +55,15 @@ const ROOMS: &[Room] = &[
         only: None,
         never: &["k8s-openapi", "kube"],
     },
+    // The operator never opens a data file, and never runs a task in its own process.
+    Room { name: "pintail-operator", ours: LIBRARIES, only: None, never: &["duckdb"] },
     Room { name: "pintail", ours: COMMAND_LINE, only: None, never: &["duckdb"] },
     Room { name: "pintail-bench", ours: EVERYTHING, only: None, never: &[] },
     Room { name: "xtask", ours: EVERYTHING, only: None, never: &[] },
 ];
 
+/// Rooms that talk to a cluster.
+const PROGRAMS: &[&str] = &["pintail", "pintail-operator", "pintail-bench"];
 /// Features of `kube` that bring a client; libraries have none.
 const CLIENT_FEATURES: &[&str] = &["client", "config", "runtime", "ws"];
 
@@ -106,6 +111,9 @@ impl Room {
             return Some(format!("may not depend on {name}"));
         }
         let features: Vec<&str> = dependency["features"].as_array()?.iter().filter_map(Value::as_str).collect();
+        if PROGRAMS.contains(&self.name) {
+            return None;
+        }
         let client = CLIENT_FEATURES.iter().find(|feature| features.contains(*feature));
         client.filter(|_| name == "kube").map(|feature| format!("may not use the feature {feature} of kube"))
     }

@@ -1,0 +1,30 @@
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use pintail_storage::Store;
+
+use crate::Settings;
+
+/// Where the time comes from.
+pub trait Clock: Send + Sync {
+    fn now(&self) -> Timestamp;
+}
+
+/// The machine's clock.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct SystemClock;
+
+impl Clock for SystemClock {
+    fn now(&self) -> Timestamp {
+        Timestamp::now()
+    }
+}
+
+/// All that the controllers know of the world.
+#[derive(Clone)]
+pub struct Context {
+    pub client: kube::Client,
+    pub store: Store,
+    pub clock: Arc<dyn Clock>,
+    pub settings: Arc<Settings>,
+}

@@ -1,0 +1,14 @@
+//! The controllers of Pintail: every reconcile observes, plans, advances and performs, and is a recovery.
+//!
+//! ```text
+//! watch events, task reports ─ observe ─> facts ─ pintail-execution ─> commands, status ─ perform ─> pods, objects
+//! ```
+//!
+//! Clock, randomness, Kubernetes client and store come in as arguments ([`Context`]), so that all of it also runs against
+//! an API server and a store in memory.
+
+mod context;
+mod settings;
+
+pub use context::{Clock, Context, SystemClock};
+pub use settings::{RunnerSettings, Scope, Settings, SettingsError, StoreSettings};

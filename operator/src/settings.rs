@@ -1,0 +1,76 @@
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+/// What the installation decides, as the chart writes it into `settings.json`. Credentials are never here: those of the
+/// store come from the environment (`AWS_ACCESS_KEY_ID`, …) or from a workload identity.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Settings {
+    /// Namespace of the operator itself: its lease is there.
+    pub namespace: String,
+    #[serde(default)]
+    pub scope: Scope,
+    pub store: StoreSettings,
+    pub runner: RunnerSettings,
+}
+
+/// Which namespaces the operator looks after.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Scope {
+    /// All of them, also those to come.
+    #[default]
+    Cluster,
+    /// These only.
+    Namespaces(Vec<String>),
+}
+
+/// The object store of the installation.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct StoreSettings {
+    /// `s3://bucket/prefix`.
+    pub uri: String,
+    /// What runner pods and operator need beside the credential, as environment: `AWS_ENDPOINT_URL`, `AWS_REGION`, ….
+    #[serde(default)]
+    pub environment: BTreeMap<String, String>,
+    /// Secret in each namespace whose keys become the environment of task pods; none where pods have a workload identity.
+    #[serde(default)]
+    pub secret_name: Option<String>,
+}
+
+/// How task pods are made.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct RunnerSettings {
+    /// Image of the task runner, best by digest.
+    pub image: String,
+    /// `Always`, `IfNotPresent` or `Never`.
+    #[serde(default)]
+    pub image_pull_policy: Option<String>,
+    #[serde(default)]
+    pub image_pull_secrets: Vec<String>,
+    /// ServiceAccount of task pods that name none.
+    pub service_account: String,
+    /// Others that a task may name.
+    #[serde(default)]
+    pub allowed_service_accounts: Vec<String>,
+    /// How long a failed pod is kept, in seconds.
+    pub pod_ttl_seconds: u64,
+}
+
+/// Settings that cannot be read.
+#[derive(Debug, thiserror::Error)]
+#[error("settings: {0}")]
+pub struct SettingsError(String);
+
+impl Settings {
+    /// Reads `settings.json`.
+    ///
+    /// # Errors
+    /// Where it is no JSON of this shape.
+    pub fn parse(text: &str) -> Result<Self, SettingsError> {
+        serde_json::from_str(text).map_err(|error| SettingsError(error.to_string()))
+    }
+}
