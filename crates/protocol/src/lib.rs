@@ -11,11 +11,13 @@
 mod connection;
 mod exit;
 mod order;
+mod pod;
 mod report;
 
 pub use connection::*;
 pub use exit::*;
 pub use order::*;
+pub use pod::*;
 pub use report::*;
 
 /// Format of work orders, reports and commit records that this build writes.
