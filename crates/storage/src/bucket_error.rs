@@ -75,7 +75,7 @@ impl Trouble {
             }
             _ if !self.has_credential => {
                 let cause = "there is no credential in the environment".to_owned();
-                return (StoreErrorClass::Denied, cause);
+                return (StoreErrorClass::NoCredential, cause);
             }
             _ => StoreErrorClass::Unreachable,
         };

@@ -5,7 +5,9 @@ use pintail_protocol::{Failure, FailureClass};
 pub enum StoreErrorClass {
     /// It does not answer, or answers with a failure of its own.
     Unreachable,
-    /// It refuses the credential, or there is none.
+    /// The environment holds no credential for it.
+    NoCredential,
+    /// It refuses the credential.
     Denied,
     /// The disk or the quota is full.
     NoSpace,
@@ -27,7 +29,8 @@ impl StoreErrorClass {
     pub fn reason(self) -> &'static str {
         match self {
             Self::Unreachable => "StoreUnreachable",
-            Self::Denied => "StoreDenied",
+            Self::NoCredential => "StoreCredentialMissing",
+            Self::Denied => "StoreRefused",
             Self::NoSpace => "StoreFull",
             Self::ReadOnly => "StoreReadOnly",
             Self::Corrupt => "StoreCorrupt",
@@ -41,7 +44,9 @@ impl StoreErrorClass {
     #[must_use]
     pub fn failure_class(self) -> FailureClass {
         match self {
-            Self::Unreachable | Self::Denied | Self::NoSpace | Self::ReadOnly => FailureClass::Infrastructure,
+            Self::Unreachable | Self::NoCredential | Self::Denied | Self::NoSpace | Self::ReadOnly => {
+                FailureClass::Infrastructure
+            }
             Self::Corrupt | Self::NewerFormat | Self::NotFound | Self::Invalid => FailureClass::Permanent,
         }
     }
@@ -50,6 +55,7 @@ impl StoreErrorClass {
     fn advice(self) -> &'static str {
         match self {
             Self::Unreachable => "; check that the store is up and, for a bucket, AWS_ENDPOINT_URL",
+            Self::NoCredential => "; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or give the machine a role",
             Self::Denied => {
                 "; check the rights on it and, for a bucket, AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_REGION"
             }

@@ -2,6 +2,8 @@
 //!
 //! ```text
 //! _format                                                             the store's format
+//! _installation                                                       which cluster's operator works here
+//! <namespace>/runs/<execution uid>/_orders/<digest>                   a work order that is too long for its pod
 //! <namespace>/runs/<execution uid>/<task>[/<item>]/_commit            the one winner
 //! <namespace>/runs/<execution uid>/<task>[/<item>]/a<N>/<pod uid>/…   an attempt's files: disposable
 //! <namespace>/artifacts/<dataset>/<artifact id>/a<N>/<pod uid>/…      published outputs
@@ -21,6 +23,7 @@ use crate::{StoreError, StoreErrorClass};
 pub const DEFAULT_NAMESPACE: &str = "default";
 
 pub(crate) const FORMAT_KEY: &str = "_format";
+pub(crate) const INSTALLATION_KEY: &str = "_installation";
 
 /// File systems take 255 bytes a name; some are left for what we append.
 const PART_BYTES: usize = 240;
@@ -46,6 +49,12 @@ impl RunTask {
     /// As [`RunTask::new`].
     pub fn of(identity: &Identity) -> Result<Self, StoreError> {
         Self::new(&identity.namespace, &identity.execution_uid, &identity.task, identity.item)
+    }
+
+    /// All attempts of it, to list them.
+    #[must_use]
+    pub fn folder(&self) -> &str {
+        &self.folder
     }
 
     #[must_use]
@@ -85,7 +94,22 @@ pub fn artifact_folder(
     Ok(format!("{namespace}/artifacts/{dataset}/{artifact_id}/a{attempt}/{}", part(pod_uid)?))
 }
 
-/// A file in a folder, such as `result.parquet` or `log.txt` in an attempt's.
+/// A work order, by the digest of its text (`blake3:<hex>`).
+///
+/// # Errors
+/// Class `Invalid` where a name cannot be part of a key.
+pub fn order(namespace: &str, execution_uid: &str, digest: &str) -> Result<String, StoreError> {
+    let digest = digest.strip_prefix("blake3:").unwrap_or(digest);
+    Ok(format!("{}/_orders/{}", run_folder(namespace, execution_uid)?, part(digest)?))
+}
+
+/// A piece of the log of an attempt, in the attempt's folder. `number` counts from 1, in the order of writing.
+#[must_use]
+pub fn log_chunk(attempt_folder: &str, number: u32) -> String {
+    format!("{attempt_folder}/log/{number:06}.txt")
+}
+
+/// A file in a folder, such as `result.parquet` in an attempt's.
 ///
 /// # Errors
 /// Class `Invalid` where `name` cannot be part of a key.

@@ -17,13 +17,17 @@ mod digest;
 mod error;
 mod folder;
 mod format;
+mod installation;
 pub mod layout;
 mod location;
+mod log;
+mod order;
 #[cfg(test)]
 mod tests;
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -32,6 +36,7 @@ use pintail_protocol::{StoreLocation, StoredFile};
 pub use commit::CommitOutcome;
 pub use digest::digest;
 pub use error::{StoreError, StoreErrorClass};
+pub use installation::Installation;
 pub use layout::RunTask;
 pub use location::parse_location;
 
@@ -80,16 +85,28 @@ impl Store {
     /// # Errors
     /// Within about 20 seconds, where the store cannot be reached, refuses, or was written by a newer Pintail.
     pub async fn open(location: &StoreLocation) -> Result<Self, StoreError> {
-        let text = |(name, value): (OsString, OsString)| Some((name.into_string().ok()?, value.into_string().ok()?));
-        Self::open_with(location, &std::env::vars_os().filter_map(text).collect()).await
+        Self::open_with(location, &variables()).await
     }
 
-    pub(crate) async fn open_with(location: &StoreLocation, variables: &Variables) -> Result<Self, StoreError> {
+    /// A store that another program has opened, which ordered the work on it. Nothing is read: the credential here may
+    /// be limited to one namespace.
+    ///
+    /// # Errors
+    /// Where the environment's settings of a bucket cannot be understood.
+    pub fn connect(location: &StoreLocation) -> Result<Self, StoreError> {
+        Self::connect_with(location, &variables())
+    }
+
+    fn connect_with(location: &StoreLocation, variables: &Variables) -> Result<Self, StoreError> {
         let backend = match location {
             StoreLocation::Folder { path } => Backend::Folder(Folder::new(path)),
             StoreLocation::S3 { bucket, prefix } => Backend::Bucket(Bucket::new(bucket, prefix, variables)?),
         };
-        let store = Self { location: location.clone(), backend };
+        Ok(Self { location: location.clone(), backend })
+    }
+
+    pub(crate) async fn open_with(location: &StoreLocation, variables: &Variables) -> Result<Self, StoreError> {
+        let store = Self::connect_with(location, variables)?;
         match tokio::time::timeout(OPEN_TIMEOUT, format::claim(&store)).await {
             Ok(claimed) => claimed.map(|()| store),
             Err(_) => {
@@ -97,6 +114,16 @@ impl Store {
                 Err(StoreError::new(StoreErrorClass::Unreachable, "open", store.uri(""), cause))
             }
         }
+    }
+
+    /// A store that is gone with its last clone, at `s3://memory`. For tests; `objects` is an
+    /// [`object_store::memory::InMemory`] or wraps one.
+    #[must_use]
+    pub fn in_memory(objects: Arc<dyn object_store::ObjectStore>) -> Self {
+        const BUCKET: &str = "memory";
+        let trouble = bucket_error::Trouble::new(BUCKET, "", &Variables::new());
+        let backend = Backend::Bucket(Bucket::over(objects, "", trouble));
+        Self { location: StoreLocation::S3 { bucket: BUCKET.to_owned(), prefix: String::new() }, backend }
     }
 
     #[must_use]
@@ -232,4 +259,9 @@ impl Store {
             Backend::Bucket(bucket) => bucket.stage(file, scratch).await,
         }
     }
+}
+
+fn variables() -> Variables {
+    let text = |(name, value): (OsString, OsString)| Some((name.into_string().ok()?, value.into_string().ok()?));
+    std::env::vars_os().filter_map(text).collect()
 }

@@ -9,7 +9,7 @@ use tokio::task::JoinSet;
 
 use super::server::{bucket_location, bucket_store, endpoint, variables};
 use super::{folder_location, folder_store, report, text, trends};
-use crate::{CommitOutcome, PutOnce, Store, StoreError, StoreErrorClass, Update, digest, layout};
+use crate::{CommitOutcome, Installation, PutOnce, Store, StoreError, StoreErrorClass, Update, digest, layout};
 
 /// Both kinds, each with a scratch folder of its own.
 async fn stores() -> Vec<(Store, TempDir)> {
@@ -217,5 +217,45 @@ async fn a_file_that_changed_since_is_not_staged() {
         store.delete_folder(&trends().attempt_folder(1, "pod-1000").unwrap()).await.unwrap();
         let gone = store.stage(&file, other.path()).await.unwrap_err();
         assert_eq!(gone.class(), StoreErrorClass::NotFound);
+    }
+}
+
+#[tokio::test]
+async fn a_store_belongs_to_the_first_cluster_that_claims_it() {
+    for (store, _scratch) in stores().await {
+        assert_eq!(store.claim_installation("cluster-1").await.unwrap(), Installation::Ours);
+        assert_eq!(store.claim_installation("cluster-1").await.unwrap(), Installation::Ours);
+        let other = store.claim_installation("cluster-2").await.unwrap();
+        assert_eq!(other, Installation::Other("cluster-1".to_owned()));
+    }
+}
+
+#[tokio::test]
+async fn an_order_is_read_as_it_was_stored_or_not_at_all() {
+    for (store, _scratch) in stores().await {
+        let name = store.put_order("default", "5a4c", "KLUv_order".to_owned()).await.unwrap();
+        assert_eq!(store.put_order("default", "5a4c", "KLUv_order".to_owned()).await.unwrap(), name);
+        assert_eq!(store.read_order(&name).await.unwrap(), "KLUv_order");
+        let (key, digest) = name.split_once('#').unwrap();
+        assert!(key.starts_with("default/runs/5a4c/_orders/"), "{key}");
+        store.put(key, text(b"another")).await.unwrap();
+        let class = async |name: &str| store.read_order(name).await.unwrap_err().class();
+        assert_eq!(class(&name).await, StoreErrorClass::Corrupt);
+        assert_eq!(class(key).await, StoreErrorClass::Invalid);
+        assert_eq!(class(&format!("default/none#{digest}")).await, StoreErrorClass::NotFound);
+        assert_eq!(class(&format!("../none#{digest}")).await, StoreErrorClass::Invalid);
+    }
+}
+
+#[tokio::test]
+async fn the_log_of_a_task_is_that_of_its_attempts_in_their_order() {
+    for (store, _scratch) in stores().await {
+        for (attempt, number, line) in [(10, 1, "d\n"), (2, 2, "c\n"), (2, 1, "b\n"), (1, 1, "a\n")] {
+            let folder = trends().attempt_folder(attempt, "pod-1").unwrap();
+            store.put(&layout::log_chunk(&folder, number), text(line.as_bytes())).await.unwrap();
+            store.put(&layout::file(&folder, "result.parquet").unwrap(), text(b"PAR1")).await.unwrap();
+        }
+        assert_eq!(store.read_log("default", "5a4c", "trends").await.unwrap(), b"a\nb\nc\nd\n");
+        assert_eq!(store.read_log("default", "5a4c", "none").await.unwrap(), b"");
     }
 }

@@ -12,14 +12,10 @@ use object_store::{
     CopyOptions, Error, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore,
     PutMultipartOptions, PutOptions, PutPayload, PutResult, Result,
 };
-use pintail_protocol::StoreLocation;
 use proptest::prelude::*;
 
-use super::server::variables;
 use super::{report, text, trends};
-use crate::bucket::Bucket;
-use crate::bucket_error::Trouble;
-use crate::{Backend, CommitOutcome, PutOnce, Store, Update};
+use crate::{CommitOutcome, PutOnce, Store, Update};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Fault {
@@ -81,10 +77,10 @@ impl ObjectStore for Faulty {
 }
 
 fn faulty_store(inner: &Arc<InMemory>, faults: &[Fault]) -> Store {
-    let store = Faulty { inner: Arc::clone(inner), faults: Mutex::new(faults.iter().copied().collect()) };
-    let trouble = Trouble::new("lake", "", &variables("http://127.0.0.1:1"));
-    let backend = Backend::Bucket(Bucket::over(Arc::new(store), "", trouble));
-    Store { location: StoreLocation::S3 { bucket: "lake".to_owned(), prefix: String::new() }, backend }
+    Store::in_memory(Arc::new(Faulty {
+        inner: Arc::clone(inner),
+        faults: Mutex::new(faults.iter().copied().collect()),
+    }))
 }
 
 /// Time is paused: the pauses between tries take none.
