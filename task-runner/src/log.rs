@@ -1,7 +1,7 @@
-//! The log of an attempt: lines on stderr for whoever watches, kept for `log.txt`.
+//! The log of an attempt: lines on stderr for whoever watches, kept for the store.
 
-use std::cell::RefCell;
 use std::io::Write;
+use std::sync::{Mutex, PoisonError};
 
 use bytes::Bytes;
 use jiff::Timestamp;
@@ -19,7 +19,7 @@ const SECRET_BYTES: usize = 3;
 #[derive(Default)]
 pub struct Log {
     secrets: Vec<String>,
-    kept: RefCell<String>,
+    kept: Mutex<String>,
 }
 
 impl Log {
@@ -32,7 +32,7 @@ impl Log {
         let mut secrets: Vec<_> = values.filter(|value| value.len() >= SECRET_BYTES).map(str::to_owned).collect();
         // A value may be part of another.
         secrets.sort_by_key(|value| std::cmp::Reverse(value.len()));
-        Self { secrets, kept: RefCell::default() }
+        Self { secrets, kept: Mutex::default() }
     }
 
     pub fn info(&self, message: &str) {
@@ -49,17 +49,18 @@ impl Log {
         self.secrets.iter().fold(text.to_owned(), |text, secret| text.replace(secret, "[secret]"))
     }
 
-    /// All lines so far.
+    /// The lines so far, without the first `bytes`.
     #[must_use]
-    pub fn bytes(&self) -> Bytes {
-        Bytes::from(self.kept.borrow().clone())
+    pub(crate) fn since(&self, bytes: usize) -> Bytes {
+        let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        Bytes::copy_from_slice(kept.as_bytes().get(bytes..).unwrap_or_default())
     }
 
     fn line(&self, level: &str, message: &str) {
         let line = format!("{:.3} {level} {}\n", Timestamp::now(), self.redact(message));
         // Nobody may be left to read it.
         let _ = std::io::stderr().write_all(line.as_bytes());
-        let mut kept = self.kept.borrow_mut();
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         if kept.len() + line.len() <= LOG_BYTES {
             kept.push_str(&line);
         }

@@ -8,17 +8,19 @@ use pintail_storage::Store;
 
 use crate::failure::TaskFailure;
 use crate::session::{Session, TextTable};
+use crate::sql::identifier;
 use crate::workspace::{Environment, Workspace};
 use crate::{files, inputs, query};
 
-/// The first `limit` rows of Parquet files, or of a query that sees them as table `result`.
+/// The first `limit` rows of Parquet files, or of a query that sees them as `table`.
 ///
 /// # Errors
 /// A file that cannot be read, `TwoStatements`, `NotAQuery`, or DuckDB's error by its class.
-pub fn preview(paths: &[PathBuf], sql: Option<&str>, limit: usize) -> Result<TextTable, TaskFailure> {
+pub fn preview(paths: &[PathBuf], table: &str, sql: Option<&str>, limit: usize) -> Result<TextTable, TaskFailure> {
     let scratch = tempfile::tempdir().map_err(|error| TaskFailure::from_io(&error, "make a scratch folder"))?;
-    let session = Session::over_files("result", paths, scratch.path())?;
-    session.text_rows(sql.unwrap_or("FROM result"), &[], limit)
+    let session = Session::over_files(table, paths, scratch.path())?;
+    let all = format!("FROM {}", identifier(table));
+    session.text_rows(sql.unwrap_or(&all), &[], limit)
 }
 
 /// The session that a task's queries would have, after its setup. Databases are as the order has them: one that is

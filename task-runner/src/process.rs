@@ -1,19 +1,22 @@
 //! The edge of the process: the order's text, signals, the termination message.
 
 use std::io::Read;
-use std::path::Path;
-use std::sync::Arc;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use pintail_protocol::{ExitCode, TERMINATION_MESSAGE_BYTES, TerminationMessage, WorkOrder, check_format};
-use serde::Deserialize;
+use pintail_protocol::{
+    DecodeError, ExitCode, FORMAT, ORDER_BYTES, ORDER_OBJECT_VARIABLE, ORDER_VARIABLE, READ_REQUEST_VARIABLE,
+    ReadRequest, STORE_VARIABLE, TERMINATION_MESSAGE_BYTES, TerminationMessage, WorkOrder, decode_order,
+    decode_request, parse_order,
+};
+use pintail_storage::{Store, parse_location};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::failure::TaskFailure;
 use crate::interrupt::Interrupt;
-
-/// Orders are one statement and names; rows of a manifest are the largest part, and its limit is far below this.
-const ORDER_BYTES: u64 = 16 << 20;
+use crate::log::Log;
+use crate::workspace::Environment;
 
 /// How long a statement may take to notice that it was interrupted.
 const GRACE: Duration = Duration::from_secs(5);
@@ -27,46 +30,114 @@ const REPEAT: Duration = Duration::from_millis(50);
 /// `InvalidOrder`, `NewerFormat`.
 pub fn read_order(path: &Path) -> Result<WorkOrder, TaskFailure> {
     let invalid = |what: String| TaskFailure::permanent("InvalidOrder", format!("the work order {what}"));
+    let limit = ORDER_BYTES as u64 + 1;
     let mut bytes = Vec::new();
     let read = if path == Path::new("-") {
-        std::io::stdin().take(ORDER_BYTES + 1).read_to_end(&mut bytes)
+        std::io::stdin().take(limit).read_to_end(&mut bytes)
     } else {
-        std::fs::File::open(path).and_then(|file| file.take(ORDER_BYTES + 1).read_to_end(&mut bytes))
+        std::fs::File::open(path).and_then(|file| file.take(limit).read_to_end(&mut bytes))
     };
     read.map_err(|error| invalid(format!("{} cannot be read: {error}", path.display())))?;
-    if bytes.len() as u64 > ORDER_BYTES {
+    if bytes.len() > ORDER_BYTES {
         return Err(invalid(format!("has more than {ORDER_BYTES} bytes")));
     }
-    parse_order(&bytes)
+    Ok(parse_order(&bytes)?)
 }
 
-/// The format first: a newer order may not even have the fields that this build wants.
-fn parse_order(bytes: &[u8]) -> Result<WorkOrder, TaskFailure> {
-    #[derive(Deserialize)]
-    struct Format {
-        format: u32,
-    }
-    let invalid = |error: serde_json::Error| {
-        let place = format!("line {} column {}", error.line(), error.column());
-        TaskFailure::permanent("InvalidOrder", format!("the work order cannot be understood at {place}"))
+/// Reads the order that the variables hold, or the object of the store that they name.
+///
+/// # Errors
+/// `InvalidOrder`, `NewerFormat`; those of the store, where the order is there.
+pub fn order_from_environment(environment: &Environment) -> Result<WorkOrder, TaskFailure> {
+    let missing = |name: &str| {
+        let message = format!("the environment holds no work order: the variable {name} is not set");
+        TaskFailure::permanent("InvalidOrder", message)
     };
-    let Format { format } = serde_json::from_slice(bytes).map_err(invalid)?;
-    check_format("the work order", format).map_err(|error| TaskFailure::permanent("NewerFormat", error.to_string()))?;
-    serde_json::from_slice(bytes).map_err(invalid)
+    if let Some(text) = environment.variable(ORDER_VARIABLE) {
+        return Ok(decode_order(text)?);
+    }
+    let name = environment.variable(ORDER_OBJECT_VARIABLE).ok_or_else(|| missing(ORDER_VARIABLE))?;
+    let store = environment.variable(STORE_VARIABLE).ok_or_else(|| missing(STORE_VARIABLE))?;
+    let store = Store::connect(&parse_location(store)?)?;
+    let text = crate::files::runtime()?.block_on(store.read_order(name))?;
+    Ok(decode_order(&text)?)
 }
 
-/// Makes SIGTERM and SIGINT interrupt the work. A second signal, or a work that does not end, ends the process.
+/// Reads the request that a variable holds.
+///
+/// # Errors
+/// `InvalidOrder`, `NewerFormat`.
+pub fn request_from_environment(environment: &Environment) -> Result<ReadRequest, TaskFailure> {
+    match environment.variable(READ_REQUEST_VARIABLE) {
+        Some(text) => Ok(decode_request(text)?),
+        None => {
+            let message = format!("the environment holds no request: the variable {READ_REQUEST_VARIABLE} is not set");
+            Err(TaskFailure::permanent("InvalidOrder", message))
+        }
+    }
+}
+
+impl From<DecodeError> for TaskFailure {
+    fn from(error: DecodeError) -> Self {
+        let reason = if matches!(error, DecodeError::NewerFormat(_)) { "NewerFormat" } else { "InvalidOrder" };
+        Self::permanent(reason, error.to_string())
+    }
+}
+
+/// The termination message: it is written once, by the end of the work or by what cuts it off.
+#[derive(Default)]
+pub struct LastWord {
+    path: Option<PathBuf>,
+    said: Mutex<bool>,
+}
+
+impl LastWord {
+    /// `path` takes the message; without one nobody hears it.
+    #[must_use]
+    pub fn new(path: Option<PathBuf>) -> Self {
+        Self { path, said: Mutex::default() }
+    }
+
+    /// Writes the message, unless one is written. Gives whether this one counts.
+    pub fn say(&self, message: &TerminationMessage) -> bool {
+        let mut said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
+        if *said {
+            return false;
+        }
+        *said = true;
+        if let Some(path) = &self.path
+            && let Err(error) = std::fs::write(path, termination_text(message))
+        {
+            Log::default().error(&format!("could not write {}: {error}", path.display()));
+        }
+        true
+    }
+}
+
+/// The message of work that failed without a report.
+#[must_use]
+pub fn unreported(failure: TaskFailure) -> TerminationMessage {
+    TerminationMessage { format: FORMAT, failure: Some(failure.into()), report: None, digest: None }
+}
+
+/// Makes SIGTERM and SIGINT interrupt the work. A second signal, or a work that does not end, ends the process; the last
+/// word is then that it was interrupted.
 ///
 /// # Errors
 /// Infrastructure, where the machine gives no thread or handle.
-pub fn hear_signals(interrupt: Arc<Interrupt>) -> Result<(), TaskFailure> {
+pub fn hear_signals(interrupt: Arc<Interrupt>, last_word: Arc<LastWord>) -> Result<(), TaskFailure> {
     let fail = |error: std::io::Error| TaskFailure::from_io(&error, "hear signals");
     let runtime = crate::files::runtime()?;
     let (terminate, stop) = {
         let _inside = runtime.enter();
         (signal(SignalKind::terminate()).map_err(fail)?, signal(SignalKind::interrupt()).map_err(fail)?)
     };
-    let listen = move || runtime.block_on(interrupt_on(terminate, stop, &interrupt));
+    let listen = move || {
+        runtime.block_on(interrupt_on(terminate, stop, &interrupt));
+        if last_word.say(&unreported(TaskFailure::interrupted())) {
+            std::process::exit(ExitCode::Interrupted as i32);
+        }
+    };
     std::thread::Builder::new().name("signals".to_owned()).spawn(listen).map(drop).map_err(fail)
 }
 
@@ -81,6 +152,7 @@ pub fn end_with_parent(parent_pid: i32) -> Result<(), TaskFailure> {
     if parent == Some(parent_pid) { Ok(()) } else { Err(TaskFailure::interrupted()) }
 }
 
+/// Ends when the process should.
 async fn interrupt_on(mut terminate: Signal, mut stop: Signal, interrupt: &Interrupt) {
     tokio::select! { _ = terminate.recv() => {}, _ = stop.recv() => {} }
     let repeated = async {
@@ -95,7 +167,6 @@ async fn interrupt_on(mut terminate: Signal, mut stop: Signal, interrupt: &Inter
         () = repeated => {},
         () = tokio::time::sleep(GRACE) => {},
     }
-    std::process::exit(ExitCode::Interrupted as i32);
 }
 
 /// The message as JSON of at most [`TERMINATION_MESSAGE_BYTES`]; a long text is cut between two characters.
@@ -137,10 +208,13 @@ mod tests {
     }
 
     #[test]
-    fn an_order_of_a_newer_format_is_told_apart_from_a_broken_one() {
-        assert_eq!(parse_order(b"{\"format\": 99, \"new\": 1}").unwrap_err().reason, "NewerFormat");
-        for broken in [&b"{"[..], b"", b"[]", b"{\"format\": 1}", b"\xff"] {
-            assert_eq!(parse_order(broken).unwrap_err().reason, "InvalidOrder");
-        }
+    fn only_the_first_last_word_counts() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("termination-log");
+        let last_word = LastWord::new(Some(path.clone()));
+        assert!(last_word.say(&unreported(TaskFailure::interrupted())));
+        assert!(!last_word.say(&unreported(TaskFailure::busy("locked"))));
+        let read: TerminationMessage = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
+        assert_eq!(read.failure.unwrap().reason, "Interrupted");
     }
 }

@@ -1,7 +1,7 @@
 //! One attempt from its order to its commit.
 //!
 //! ```text
-//! _commit? ─> find and stage inputs ─> session ─> work ─> store files ─> log ─> report ─> _commit
+//! _commit? ─> find and stage inputs ─> session ─> work ─> store files ─> last of the log ─> report ─> _commit
 //! ```
 
 use std::collections::BTreeMap;
@@ -9,8 +9,8 @@ use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 use pintail_protocol::{
-    Destination, DuckDbWork, ExitCode, FORMAT, Failure, FailureClass, FileIdentity, FileResult, LOG_FILE, Load,
-    OutputKind, OutputTarget, PinnedInput, RelationSource, ReportOutcome, ReportWork, Results, TableResult, TaskReport,
+    Destination, DuckDbWork, ExitCode, FORMAT, Failure, FailureClass, FileIdentity, FileResult, Load, OutputKind,
+    OutputTarget, PinnedInput, RelationSource, ReportOutcome, ReportWork, Results, TableResult, TaskReport,
     TerminationMessage, ValuesResult, Work, WorkOrder,
 };
 use pintail_storage::{CommitOutcome, RunTask, Store, layout};
@@ -19,6 +19,7 @@ use tokio::runtime::Runtime;
 use crate::failure::TaskFailure;
 use crate::interrupt::Interrupt;
 use crate::log::Log;
+use crate::log_chunks::LogChunks;
 use crate::session::Session;
 use crate::workspace::{Environment, SourceFile, Workspace};
 use crate::{copy, export, files, inputs, load, notify, query, report, sql};
@@ -47,7 +48,7 @@ pub fn run_order(
     log: &Log,
 ) -> Ending {
     let opened = files::runtime().and_then(|runtime| {
-        let store = runtime.block_on(Store::open(&order.store))?;
+        let store = Store::connect(&order.store)?;
         Ok((runtime, store))
     });
     let (runtime, store) = match opened {
@@ -101,9 +102,14 @@ impl Attempt<'_> {
         let identity = &self.order.identity;
         self.log.info(&format!("task {}, attempt {} of run {}", identity.task, identity.attempt, identity.execution));
         let mut found = Found::new();
-        match self.work(&mut found).and_then(|product| self.commit(product)) {
+        let chunks = match RunTask::of(identity).and_then(|run| run.attempt_folder(identity.attempt, self.pod_uid)) {
+            Ok(folder) => LogChunks::new(self.log, folder),
+            Err(error) => return failed(error.into(), None, self.log),
+        };
+        let work = || self.work(&mut found).and_then(|product| self.commit(product, &chunks));
+        match chunks.during(&self.store, work) {
             Ok(ending) => ending,
-            Err(failure) => self.report_failure(failure, &found),
+            Err(failure) => self.report_failure(failure, &found, &chunks),
         }
     }
 
@@ -309,8 +315,8 @@ impl Attempt<'_> {
     }
 
     /// What is done is committed, also where it was told to stop meanwhile: a mail or a load cannot be taken back.
-    fn commit(&self, product: Product) -> Result<Ending, TaskFailure> {
-        self.store_log()?;
+    fn commit(&self, product: Product, chunks: &LogChunks) -> Result<Ending, TaskFailure> {
+        chunks.write(&self.store, &self.runtime)?;
         let mut report = self.report(ReportOutcome::Succeeded(product.results), product.inputs);
         report.reused_from = product.reused_from;
         let (code, record) = match self.runtime.block_on(self.store.commit(&report))? {
@@ -335,21 +341,14 @@ impl Attempt<'_> {
         }
     }
 
-    fn store_log(&self) -> Result<(), TaskFailure> {
-        let identity = &self.order.identity;
-        let folder = RunTask::of(identity)?.attempt_folder(identity.attempt, self.pod_uid)?;
-        let key = layout::file(&folder, LOG_FILE)?;
-        Ok(self.runtime.block_on(self.store.put(&key, self.log.bytes()))?)
-    }
-
     /// A failure that cannot be reported is told all the same, by exit code and termination message.
-    fn report_failure(&self, failure: TaskFailure, found: &Found) -> Ending {
+    fn report_failure(&self, failure: TaskFailure, found: &Found, chunks: &LogChunks) -> Ending {
         let mut shown: Failure = failure.clone().into();
         shown.message = self.log.redact(&shown.message);
         let report = self.report(ReportOutcome::Failed(shown), inputs::pins(found));
         let mut ending = failed(failure, None, self.log);
-        let stored = self.store_log().and_then(|()| Ok(self.runtime.block_on(self.store.put_report(&report))?));
-        match stored {
+        let logged = chunks.write(&self.store, &self.runtime);
+        match logged.and_then(|()| self.runtime.block_on(self.store.put_report(&report))) {
             Ok((key, digest)) => (ending.message.report, ending.message.digest) = (Some(key), Some(digest)),
             Err(error) => self.log.error(&format!("the failure could not be reported: {error}")),
         }

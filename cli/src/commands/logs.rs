@@ -6,9 +6,6 @@ use crate::arguments::Logs;
 use crate::failure::CommandFailure;
 use crate::local::records::Records;
 
-/// A runner keeps no more of one attempt's log.
-const LOG_BYTES: usize = 16 << 20;
-
 pub async fn logs(arguments: Logs) -> Result<(), CommandFailure> {
     let records = Records::open(&arguments.store.store).await?;
     let execution = records.execution(&arguments.name).await?.execution;
@@ -25,15 +22,9 @@ pub async fn logs(arguments: Logs) -> Result<(), CommandFailure> {
         )));
     }
     for task in tasks {
-        let folder = format!("{}/{}", layout::run_folder(layout::DEFAULT_NAMESPACE, &uid)?, task.name);
-        for key in records.store.list(&folder).await? {
-            if layout::name(&key) != pintail_protocol::LOG_FILE {
-                continue;
-            }
-            let Some(bytes) = records.store.get(&key, LOG_BYTES).await? else { continue };
-            for line in String::from_utf8_lossy(&bytes).lines() {
-                println!("{}  {line}", task.name);
-            }
+        let log = records.store.read_log(layout::DEFAULT_NAMESPACE, &uid, &task.name).await?;
+        for line in String::from_utf8_lossy(&log).lines() {
+            println!("{}  {line}", task.name);
         }
     }
     Ok(())

@@ -30,7 +30,7 @@ pub async fn preview(arguments: Preview) -> Result<(), CommandFailure> {
         paths.push(records.store.stage(file, scratch.path()).await?);
     }
     let limit = usize::try_from(arguments.limit).unwrap_or(usize::MAX);
-    let table = pintail_task_runner::preview(&paths, arguments.sql.as_deref(), limit)
+    let table = pintail_task_runner::preview(&paths, "result", arguments.sql.as_deref(), limit)
         .map_err(|failure| CommandFailure::failed(format!("{}: {}", found.what, failure.message)))?;
     if arguments.output == Output::Json {
         let row = |row: &Vec<Option<String>>| {

@@ -23,9 +23,6 @@ pub struct TaskReport {
     pub outcome: ReportOutcome,
 }
 
-/// Name of an attempt's log in its folder.
-pub const LOG_FILE: &str = "log.txt";
-
 /// The operator never reads more of one report.
 pub const REPORT_BYTES: usize = 1 << 20;
 

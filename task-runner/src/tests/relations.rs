@@ -186,5 +186,5 @@ fn folders_of_the_store_never_become_columns() {
     fixture.order.relations[0].contract = Some(contract(&[("X", "VARCHAR!")]));
     assert_eq!(rows(&fixture.open().unwrap(), "SELECT count(*), min(X) FROM t").unwrap(), ["2|a"]);
     let paths: Vec<_> = fixture.workspace.staged.values().cloned().collect();
-    assert_eq!(crate::preview(&paths, None, 5).unwrap().columns.len(), 1);
+    assert_eq!(crate::preview(&paths, "result", None, 5).unwrap().columns.len(), 1);
 }

@@ -83,9 +83,9 @@ fn a_query_becomes_one_committed_file() {
     assert_eq!((table.rows, table.columns[0].data_type.as_str()), (2, "BIGINT"));
     assert_eq!(results.values[0].values[0].value, json!(7));
     let path = fixture.folder.path().join("store").join(&table.files[0].key);
-    let shown = preview::preview(std::slice::from_ref(&path), None, 10).unwrap();
+    let shown = preview::preview(std::slice::from_ref(&path), "result", None, 10).unwrap();
     assert_eq!(shown.rows[0], [Some("1".to_owned()), Some("7".to_owned())]);
-    let asked = preview::preview(&[path], Some("SELECT count(*) AS n FROM result;"), 10).unwrap();
+    let asked = preview::preview(&[path], "result", Some("SELECT count(*) AS n FROM result;"), 10).unwrap();
     assert_eq!(asked.rows, [[Some("2".to_owned())]]);
     assert_eq!(fixture.committed().inputs[0].files[0].path, csv);
 }
@@ -275,7 +275,7 @@ fn a_secret_is_a_parameter_and_stands_in_no_log_report_or_error() {
             if path.is_dir() { folders.push(path) } else { files.push(path) }
         }
     }
-    assert!(files.iter().any(|path| path.ends_with("log.txt")));
+    assert!(files.iter().any(|path| path.ends_with("log/000001.txt")));
     for path in files {
         let content = std::fs::read(&path).unwrap();
         assert!(!content.windows(7).any(|part| part == b"hunter2"), "{}", path.display());
