@@ -116,7 +116,7 @@ impl Manifests {
                 let spec = &mut connection.spec;
                 let paths = [
                     spec.folder.as_mut().map(|folder| &mut folder.path),
-                    spec.duckdb.as_mut().map(|duckdb| &mut duckdb.path),
+                    spec.duckdb.as_mut().filter(|duckdb| duckdb.volume_claim.is_none()).map(|duckdb| &mut duckdb.path),
                 ];
                 for path in paths.into_iter().flatten() {
                     *path = folder.join(&path).display().to_string();
@@ -178,9 +178,24 @@ impl Manifests {
 
     /// The plan of a workflow with these manifests' connections.
     pub fn compile(&self, workflow: &api::Workflow, config_maps: ConfigMaps) -> Result<Plan, CommandFailure> {
-        pintail_plan::compile(workflow, &self.surroundings(config_maps)).map_err(|problems| {
+        let plan = pintail_plan::compile(workflow, &self.surroundings(config_maps)).map_err(|problems| {
             let lines: Vec<String> = problems.iter().map(ToString::to_string).collect();
             CommandFailure::failed(format!("workflow {} has problems:\n{}", workflow.name_any(), lines.join("\n")))
+        })?;
+        match self.volume_of(&plan) {
+            None => Ok(plan),
+            Some((connection, claim)) => Err(CommandFailure::usage(format!(
+                "connection {connection:?} is a file on volume claim {claim:?}, which only a cluster has; give the \
+                 manifests of connections for this machine"
+            ))),
+        }
+    }
+
+    /// A connection of the plan whose file lies on a volume.
+    fn volume_of<'a>(&'a self, plan: &'a Plan) -> Option<(&'a str, &'a str)> {
+        plan.tasks.iter().flat_map(|task| &task.connections).find_map(|used| {
+            let duckdb = self.connections.get(&used.name)?.spec.duckdb.as_ref()?;
+            Some((used.name.as_str(), duckdb.volume_claim.as_deref()?))
         })
     }
 

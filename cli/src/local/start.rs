@@ -77,6 +77,9 @@ impl NewRun<'_> {
             workflow_ref: api::ObjectRef { name: self.workflow.name_any() },
             inputs: self.given.clone(),
             retry_of: self.retry_of.clone().map(|execution| api::RetryOf { execution }),
+            start_deadline: None,
+            ttl_after_finished: None,
+            suspend: None,
             cancel: None,
         };
         let mut execution = api::Execution::new(&self.name, spec);

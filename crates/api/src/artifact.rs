@@ -4,7 +4,7 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{Column, Condition};
+use crate::{Column, Condition, ReclaimPolicy};
 
 /// One immutable version of a dataset. Never owned by the Execution that made it.
 #[derive(CustomResource, Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
@@ -58,6 +58,13 @@ pub struct ArtifactSpec {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 100), inner(length(max = 253)))]
     pub derived_from: Vec<String>,
+    /// What becomes of the data when this object is deleted; `Retain` if left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reclaim_policy: Option<ReclaimPolicy>,
+    /// How long after `createdAt` this object is deleted, for example `90d`. Left out: never.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 32))]
+    pub keep_for: Option<String>,
 }
 
 /// What made an Artifact.

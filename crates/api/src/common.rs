@@ -25,6 +25,16 @@ impl JsonSchema for Binding {
     }
 }
 
+/// What becomes of the data when an Artifact is deleted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum ReclaimPolicy {
+    /// It stays in the store.
+    #[default]
+    Retain,
+    /// It is deleted as well.
+    Delete,
+}
+
 /// One row of an inline table: column name to value.
 pub type Row = BTreeMap<String, Binding>;
 

@@ -42,12 +42,44 @@ pub enum ConditionReason {
     Cancelled,
     /// The inputs could not be bound.
     InvalidInputs,
+    /// The Execution waits for a Workflow that is not there.
+    WorkflowMissing,
+    /// The Execution waits for a Workflow that is not Ready.
+    WorkflowNotReady,
+    /// What the Execution waited for was not there in time.
+    StartDeadlineExceeded,
+    /// The Execution is suspended: nothing new starts.
+    Suspended,
+    /// What was recorded cannot be read: the run cannot go on.
+    RecordUnreadable,
+    /// A pod of the run waits for a place on a node.
+    Unschedulable,
+    /// A pod of the run does not fit into a quota of its namespace.
+    QuotaExceeded,
+    /// A pod of the run waits for its image.
+    ImagePullFailed,
+    /// A pod of the run waits for a Secret that one of its Connections names.
+    SecretMissing,
+    /// A pod of the run waits for the Secret that holds the store's credential in its namespace.
+    StoreCredentialMissing,
+    /// A pod of the run waits for its ServiceAccount.
+    ServiceAccountMissing,
+    /// A pod of the run waits for a volume.
+    VolumeMissing,
+    /// The object store does not answer, or refuses.
+    StoreUnreachable,
     /// The object is valid and usable.
     Valid,
     /// The object has problems, listed in the message.
     Invalid,
     /// The published version is complete.
     Published,
+    /// The data of a deleted version is being removed.
+    Deleting,
+    /// The data of a deleted version could not be removed yet.
+    DeleteFailed,
+    /// The object cannot be decoded.
+    Undecodable,
 }
 
 impl fmt::Display for ConditionReason {

@@ -18,7 +18,10 @@ use crate::{Condition, SecretValue};
     namespaced,
     status = "ConnectionStatus",
     printcolumn(name = "Ready", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].status"),
+    printcolumn(name = "Type", type_ = "string", json_path = ".status.type"),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
+    printcolumn(name = "Reason", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].reason", priority = 1),
+    printcolumn(name = "Message", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].message", priority = 1),
     validation = ("size(self.metadata.name) <= 52", "metadata.name has at most 52 characters")
 )]
 #[x_kube(validation = (
@@ -117,9 +120,15 @@ pub struct HttpConnection {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct DuckDbConnection {
-    /// The file, absolute or relative to the manifest's folder. A task that writes creates it where it is missing.
+    /// The file, absolute or relative to the manifest's folder; with `volumeClaim`, relative to the volume. A task that
+    /// writes creates it where it is missing.
     #[schemars(length(min = 1, max = 1024))]
     pub path: String,
+    /// PersistentVolumeClaim of the same namespace that holds the file. Only on a cluster, where it is the only place
+    /// for a file that lasts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 63))]
+    pub volume_claim: Option<String>,
     /// How long a task waits for a file that another process has locked, `5m` if left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 32))]
@@ -232,4 +241,8 @@ pub struct ConnectionStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 8))]
     pub conditions: Vec<Condition>,
+    /// What it is: `s3`, `duckdb`, ….
+    #[serde(rename = "type", default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 32))]
+    pub kind: Option<String>,
 }

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Binding, Column, Condition, ObjectRef};
 
-/// One run of a Workflow. Immutable but for `cancel`.
+/// One run of a Workflow. Immutable but for `suspend` and `cancel`.
 #[derive(CustomResource, Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[kube(
     group = "pintail.dev",
@@ -18,14 +18,17 @@ use crate::{Binding, Column, Condition, ObjectRef};
     namespaced,
     status = "ExecutionStatus",
     printcolumn(name = "Status", type_ = "string", json_path = ".status.conditions[?(@.type==\"Succeeded\")].reason"),
-    printcolumn(name = "Succeeded", type_ = "integer", json_path = ".status.tasks.succeeded"),
-    printcolumn(name = "Tasks", type_ = "integer", json_path = ".status.tasks.total"),
+    printcolumn(name = "Progress", type_ = "string", json_path = ".status.progress"),
+    printcolumn(name = "Duration", type_ = "string", json_path = ".status.duration"),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
+    printcolumn(name = "Workflow", type_ = "string", json_path = ".spec.workflowRef.name", priority = 1),
+    printcolumn(name = "Message", type_ = "string", json_path = ".status.conditions[?(@.type==\"Succeeded\")].message", priority = 1),
+    selectable = ".spec.workflowRef.name",
     validation = ("size(self.metadata.name) <= 63", "metadata.name has at most 63 characters")
 )]
 #[x_kube(validation = (
-    "self.workflowRef == oldSelf.workflowRef && has(self.inputs) == has(oldSelf.inputs) && (!has(self.inputs) || self.inputs == oldSelf.inputs) && has(self.retryOf) == has(oldSelf.retryOf) && (!has(self.retryOf) || self.retryOf == oldSelf.retryOf)",
-    "an Execution is immutable but for cancel; create another one"
+    "self.workflowRef == oldSelf.workflowRef && has(self.inputs) == has(oldSelf.inputs) && (!has(self.inputs) || self.inputs == oldSelf.inputs) && has(self.retryOf) == has(oldSelf.retryOf) && (!has(self.retryOf) || self.retryOf == oldSelf.retryOf) && has(self.startDeadline) == has(oldSelf.startDeadline) && (!has(self.startDeadline) || self.startDeadline == oldSelf.startDeadline) && has(self.ttlAfterFinished) == has(oldSelf.ttlAfterFinished) && (!has(self.ttlAfterFinished) || self.ttlAfterFinished == oldSelf.ttlAfterFinished)",
+    "an Execution is immutable but for suspend and cancel; create another one"
 ))]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct ExecutionSpec {
@@ -38,6 +41,18 @@ pub struct ExecutionSpec {
     /// Committed results of that Execution are taken over where definition and inputs are equal.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry_of: Option<RetryOf>,
+    /// How long to wait for a Workflow that is not there or not Ready, for example `30m`; `10m` if left out. Only on a
+    /// cluster, where objects come in any order.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 32))]
+    pub start_deadline: Option<String>,
+    /// How long after its end this object is deleted, for example `7d`. Left out: never. Only on a cluster.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 32))]
+    pub ttl_after_finished: Option<String>,
+    /// Holds the run: running tasks go on to their end, no other starts. Only on a cluster.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub suspend: Option<bool>,
     /// Stops the run: running tasks are ended, no other starts.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cancel: Option<bool>,
@@ -74,6 +89,14 @@ pub struct ExecutionStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 64))]
     pub completion_time: Option<String>,
+    /// How long the run took, once it has ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 32))]
+    pub duration: Option<String>,
+    /// Tasks that have ended, of all: `7/12`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 16))]
+    pub progress: Option<String>,
     /// How many tasks stand where.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tasks: Option<TaskCounts>,
@@ -106,6 +129,14 @@ pub struct Resolved {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 100))]
     pub inputs: Vec<ResolvedInput>,
+    /// On a cluster: image of the task pods.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 1024))]
+    pub runner_image: Option<String>,
+    /// On a cluster: the store, `s3://bucket/prefix`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 1024))]
+    pub store: Option<String>,
 }
 
 /// What an input is bound to.

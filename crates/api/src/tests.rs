@@ -99,18 +99,21 @@ fn a_connection_has_exactly_one_kind_with_whole_credentials() {
 }
 
 #[test]
-fn an_execution_can_be_cancelled_and_not_changed() {
+fn an_execution_can_be_suspended_and_cancelled_and_not_changed() {
     let run = |spec: Value| object("Execution", "e", spec);
     let old = run(json!({ "workflowRef": { "name": "w" }, "inputs": { "least": 1 } }));
     let cancelled = run(json!({ "workflowRef": { "name": "w" }, "inputs": { "least": 1 }, "cancel": true }));
     assert!(broken("Execution", &cancelled, Some(&old)).is_empty());
+    let held = run(json!({ "workflowRef": { "name": "w" }, "inputs": { "least": 1 }, "suspend": true }));
+    assert!(broken("Execution", &held, Some(&old)).is_empty());
     for changed in [
         run(json!({ "workflowRef": { "name": "w" }, "inputs": { "least": 2 } })),
+        run(json!({ "workflowRef": { "name": "w" }, "inputs": { "least": 1 }, "ttlAfterFinished": "7d" })),
         run(json!({ "workflowRef": { "name": "w" } })),
         run(json!({ "workflowRef": { "name": "v" }, "inputs": { "least": 1 } })),
         run(json!({ "workflowRef": { "name": "w" }, "inputs": { "least": 1 }, "retryOf": { "execution": "x" } })),
     ] {
-        let message = "an Execution is immutable but for cancel; create another one";
+        let message = "an Execution is immutable but for suspend and cancel; create another one";
         assert_eq!(broken("Execution", &changed, Some(&old)), [message], "{changed}");
     }
 }

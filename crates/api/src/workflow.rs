@@ -4,7 +4,7 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{Binding, Column, Condition, FileLocation, FormatOptions, OtherColumns, TableFormat};
+use crate::{Binding, Column, Condition, FileLocation, FormatOptions, OtherColumns, ReclaimPolicy, TableFormat};
 
 /// Tasks in SQL that pass tables to each other, with typed inputs and outputs.
 #[derive(CustomResource, Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
@@ -20,6 +20,8 @@ use crate::{Binding, Column, Condition, FileLocation, FormatOptions, OtherColumn
     printcolumn(name = "Ready", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].status"),
     printcolumn(name = "Tasks", type_ = "integer", json_path = ".status.tasks"),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
+    printcolumn(name = "Reason", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].reason", priority = 1),
+    printcolumn(name = "Message", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].message", priority = 1),
     validation = ("size(self.metadata.name) <= 52", "metadata.name has at most 52 characters")
 )]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -104,6 +106,83 @@ pub struct TaskDefaults {
     /// What one attempt may use.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resources: Option<Resources>,
+    /// How its pods are placed and marked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pod: Option<PodOptions>,
+}
+
+/// How the pods of a task are placed and marked. Only on a cluster; a run without one has no pods. What a task says
+/// takes the place of what `defaults` says, field by field.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct PodOptions {
+    /// Labels that a node must have.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(extend("maxProperties" = 32))]
+    pub node_selector: BTreeMap<String, String>,
+    /// Taints of nodes that are no obstacle.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 32))]
+    pub tolerations: Vec<Toleration>,
+    /// ServiceAccount of the pods, one of those that the installation allows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 253))]
+    pub service_account_name: Option<String>,
+    /// Further labels. Those of Kubernetes, of Pintail and of tools that track what they deployed are refused.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(extend("maxProperties" = 32))]
+    pub labels: BTreeMap<String, String>,
+    /// Further annotations. Those of Kubernetes, of Pintail and of tools that track what they deployed are refused.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(extend("maxProperties" = 32))]
+    pub annotations: BTreeMap<String, String>,
+    /// PriorityClass of the pods.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 253))]
+    pub priority_class_name: Option<String>,
+}
+
+/// A taint of nodes that is no obstacle, as in a pod's spec.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Toleration {
+    /// Key of the taint. Left out with `operator: Exists`: every taint.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 317))]
+    pub key: Option<String>,
+    /// How the key's value is compared; `Equal` if left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub operator: Option<TolerationOperator>,
+    /// Value of the taint, with `operator: Equal`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 63))]
+    pub value: Option<String>,
+    /// Which effect of the taint; every one if left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub effect: Option<TaintEffect>,
+    /// With `effect: NoExecute`: for how many seconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub toleration_seconds: Option<i64>,
+}
+
+/// How the value of a taint is compared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum TolerationOperator {
+    /// Any value.
+    Exists,
+    /// The same value.
+    Equal,
+}
+
+/// What a taint does to pods.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum TaintEffect {
+    /// They are not placed there.
+    NoSchedule,
+    /// They are placed there last.
+    PreferNoSchedule,
+    /// They are not placed there, and those that run are evicted.
+    NoExecute,
 }
 
 /// How often a task is tried again after a failure that trying again can mend. SQL that does not bind, a broken
@@ -220,6 +299,9 @@ pub struct Task {
     /// What one attempt may use.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resources: Option<Resources>,
+    /// How its pods are placed and marked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pod: Option<PodOptions>,
     /// SQL for DuckDB.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub duckdb: Option<DuckDbTask>,
@@ -556,6 +638,14 @@ pub struct Publish {
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(extend("maxProperties" = 8))]
     pub partition: BTreeMap<String, String>,
+    /// How long versions are kept, for example `90d`: then their Artifact is deleted. Left out: for good. Only on a
+    /// cluster.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 32))]
+    pub keep_for: Option<String>,
+    /// What becomes of a version's data when its Artifact is deleted; `Retain` if left out. Only on a cluster.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reclaim_policy: Option<ReclaimPolicy>,
 }
 
 /// What is known of a Workflow.
@@ -572,4 +662,8 @@ pub struct WorkflowStatus {
     /// How many tasks the workflow has.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tasks: Option<i32>,
+    /// `<workflow>-<digest>` of the spec and its SQL: what a run that starts now is pinned to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 253))]
+    pub revision: Option<String>,
 }

@@ -50,6 +50,8 @@ impl Run {
                     output: output.name.clone(),
                 }),
                 derived_from: derived_from.to_vec(),
+                reclaim_policy: output.publish.as_ref().and_then(|publish| publish.reclaim_policy),
+                keep_for: output.publish.as_ref().and_then(|publish| publish.keep_for.clone()),
             },
         );
         artifact.metadata.namespace = Some(self.context.namespace.clone());

@@ -13,6 +13,9 @@ pub struct ConnectionError {
     pub why: String,
 }
 
+/// Where a pod finds the volumes that Connections name, each under the name of its claim.
+pub const VOLUMES: &str = "/volumes";
+
 const BUSY_TIMEOUT_MS: u64 = 5 * 60 * 1000;
 
 fn variable(value: &api::SecretValue) -> SecretVariable {
@@ -51,7 +54,10 @@ pub fn connection_target(name: &str, spec: &api::ConnectionSpec) -> Result<Conne
     if let Some(duckdb) = &spec.duckdb {
         let busy_timeout = duckdb.busy_timeout.as_deref().and_then(|text| pintail_plan::parse_duration(text).ok());
         return Ok(ConnectionTarget::DuckDb {
-            path: duckdb.path.clone(),
+            path: match &duckdb.volume_claim {
+                Some(claim) => format!("{}/{claim}/{}", VOLUMES, duckdb.path),
+                None => duckdb.path.clone(),
+            },
             busy_timeout_ms: busy_timeout
                 .map_or(BUSY_TIMEOUT_MS, |duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)),
         });

@@ -21,7 +21,7 @@ mod status;
 mod tests;
 
 pub use artifact::newest_artifact;
-pub use connection::{ConnectionError, connection_target};
+pub use connection::{ConnectionError, VOLUMES, connection_target};
 pub use input::{BoundInput, BoundSource, bound_from_resolved, resolved_from_bound};
 pub use name::{artifact_name, execution_name, message_id, sql_name};
 pub use record::{RecordError, RunRecord, TaskRecord};

@@ -33,9 +33,12 @@ impl Run {
             resolved: Some(api::Resolved {
                 revision: self.plan.revision.clone(),
                 inputs: self.inputs.iter().map(resolved_from_bound).collect(),
+                ..api::Resolved::default()
             }),
             start_time: Some(self.context.start_time.to_string()),
             completion_time: self.outcome.map(|_| now.to_string()),
+            duration: self.outcome.map(|_| duration_text(now.duration_since(self.context.start_time))),
+            progress: Some(progress(counts(&task_list))),
             tasks: Some(counts(&task_list)),
             task_list: task_list.into_iter().take(TASKS_LISTED).collect(),
             failures: self.failures.clone(),
@@ -263,6 +266,10 @@ pub(crate) fn duration_text(duration: SignedDuration) -> String {
         60..3600 => format!("{}m{}s", seconds / 60, seconds % 60),
         _ => format!("{}h{}m", seconds / 3600, seconds / 60 % 60),
     }
+}
+
+fn progress(counts: api::TaskCounts) -> String {
+    format!("{}/{}", counts.succeeded + counts.skipped + counts.failed + counts.cancelled, counts.total)
 }
 
 #[cfg(test)]

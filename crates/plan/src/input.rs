@@ -20,17 +20,29 @@ pub fn bind_inputs(
     plan: &Plan,
     given: &BTreeMap<String, api::Binding>,
 ) -> Result<Vec<(String, InputValue)>, Vec<Problem>> {
+    bind_planned(&plan.workflow, &plan.inputs, given)
+}
+
+/// As [`bind_inputs`], for the inputs of [`crate::compile_inputs`].
+///
+/// # Errors
+/// As [`bind_inputs`].
+pub fn bind_planned(
+    workflow: &str,
+    inputs: &[PlannedInput],
+    given: &BTreeMap<String, api::Binding>,
+) -> Result<Vec<(String, InputValue)>, Vec<Problem>> {
     let path = FieldPath::root().field("spec").field("inputs");
-    let known = || plan.inputs.iter().map(|input| input.name.as_str());
+    let known = || inputs.iter().map(|input| input.name.as_str());
     let mut problems = Vec::new();
     for name in given.keys().filter(|name| !known().any(|known| known == name.as_str())) {
-        let message = format!("workflow `{}` has no input `{name}`; it has {}", plan.workflow, listing(known()));
+        let message = format!("workflow `{workflow}` has no input `{name}`; it has {}", listing(known()));
         let near = nearest(name, known()).map(|near| format!("`{near}`"));
         problems.push(Problem::new(Rule::UnknownInput, path.field(name), message).suggest(near));
     }
-    let mut bound = Vec::with_capacity(plan.inputs.len());
+    let mut bound = Vec::with_capacity(inputs.len());
     let mut missing = Vec::new();
-    for input in &plan.inputs {
+    for input in inputs {
         match bind(input, given.get(&input.name), &path.field(&input.name)) {
             Ok(Some(value)) => bound.push((input.name.clone(), value)),
             Ok(None) => missing.push(input.name.as_str()),
@@ -38,7 +50,7 @@ pub fn bind_inputs(
         }
     }
     if !missing.is_empty() {
-        let message = format!("workflow `{}` needs a value for {}", plan.workflow, listing(missing.iter().copied()));
+        let message = format!("workflow `{workflow}` needs a value for {}", listing(missing.iter().copied()));
         let example = missing.first().map(|name| format!("`--input {name}=…`"));
         problems.push(Problem::new(Rule::MissingInput, path, message).suggest(example));
     }

@@ -6,6 +6,7 @@
 //!                         Plan <─ compile: names, references, types, expressions, cycles ─────┘
 //! ```
 
+mod cluster;
 mod compile;
 mod data_type;
 pub mod expression;
@@ -18,8 +19,9 @@ mod problem;
 mod quantity;
 mod rule;
 
-pub use compile::compile;
-pub use input::{bind_inputs, parse_input_text};
+pub use cluster::{check_connection_on_cluster, check_execution, check_inputs_on_cluster, check_workflow_on_cluster};
+pub use compile::{check_connection, compile, compile_inputs};
+pub use input::{bind_inputs, bind_planned, parse_input_text};
 pub use model::*;
 pub use problem::{FieldPath, Located, Problem, Segment};
 pub use quantity::duration as parse_duration;

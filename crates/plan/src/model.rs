@@ -66,6 +66,8 @@ pub struct PlannedTask {
     pub work: PlannedWork,
     pub results: Vec<PlannedResult>,
     pub resources: PlannedResources,
+    /// How its pods are placed and marked on a cluster.
+    pub pod: api::PodOptions,
 }
 
 #[derive(Clone, Debug)]
@@ -197,6 +199,9 @@ pub struct PlannedPublish {
     pub artifact: String,
     /// Over `inputs` and `execution` only, so that it is known before the first task.
     pub partition: BTreeMap<String, Template>,
+    /// Checked; as in the manifest.
+    pub keep_for: Option<String>,
+    pub reclaim_policy: Option<api::ReclaimPolicy>,
 }
 
 /// What an attempt may use; `None` where the manifest says nothing.

@@ -122,6 +122,10 @@ rules! {
         "Write `90s`, `10m`, `1h30m` or `7d`, the larger unit first and each once; a day is 24 hours.";
     InvalidQuantity, "invalid-quantity", "Resources are quantities as Kubernetes writes them.",
         "`cpu` is `\"2\"`, `\"0.5\"` or `500m`; `memory` and `ephemeralStorage` are bytes with a unit, `512Mi` or `20Gi`. `1GB` is refused with the hint `1G`.";
+    PodOptions, "pod-options", "Pods are placed and marked as Kubernetes takes it.",
+        "`pod` holds labels, annotations, a node selector and tolerations in the form of Kubernetes, and none whose key belongs to Kubernetes, Pintail or a tool that tracks what it deployed: `app.kubernetes.io/instance` on a pod would make such a tool delete it. `labels: { example.com/team: sales }` is fine. On a cluster `serviceAccountName` is one of those that the installation allows.";
+    ClusterPath, "cluster-path", "On a cluster no data lies on a person's machine.",
+        "A connection of kind `folder`, a `duckdb` file without `volumeClaim` and a `uri` that is a path are for runs on one machine: pods do not share its disk. The same name may stand for another place on a cluster, such as `s3: { bucket: raw }` or `duckdb: { volumeClaim: lake, path: lake.duckdb }`; keep one folder of connections for each. Reported by the operator, not by `pintail lint`.";
     UnknownFormat, "unknown-format", "A file's format is told by `format` or by its name.",
         "Exports and attachments end in `.parquet`, `.csv` or `.json`, or say `format`: `{ table: anomalies, as: bad.csv }`. A report is attached as `.html`.";
     NothingUsesIt, "nothing-uses-it", "A field stands where it has an effect.",

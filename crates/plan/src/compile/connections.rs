@@ -194,7 +194,11 @@ impl<'a> Compiler<'a> {
     pub(super) fn duckdb_resource(&self, name: &str) -> Option<String> {
         let connection: &Arc<api::Connection> = self.surroundings.connections.get(name)?;
         let duckdb = connection.spec.duckdb.as_ref()?;
-        Some(format!("duckdb:{}", normalize(&duckdb.path)))
+        let path = normalize(&duckdb.path);
+        Some(match &duckdb.volume_claim {
+            Some(claim) => format!("duckdb:{claim}:{path}"),
+            None => format!("duckdb:{path}"),
+        })
     }
 
     /// A path below a connection's root, as far as it is written out.
@@ -214,8 +218,12 @@ impl<'a> Compiler<'a> {
 }
 
 /// What of a Connection its schema cannot say.
-pub(crate) fn connection_problems(spec: &api::ConnectionSpec, path: &FieldPath) -> Vec<Problem> {
+pub fn check_connection(spec: &api::ConnectionSpec) -> Vec<Problem> {
+    let path = &FieldPath::root().field("spec");
     let mut problems = Vec::new();
+    if let Some(duckdb) = spec.duckdb.as_ref().filter(|duckdb| duckdb.volume_claim.is_some()) {
+        problems.extend(volume_path_problem(&duckdb.path, &path.field("duckdb").field("path")));
+    }
     if let Some(text) = spec.duckdb.as_ref().and_then(|duckdb| duckdb.busy_timeout.as_ref())
         && let Err(message) = crate::quantity::duration(text)
     {
@@ -247,6 +255,19 @@ pub(crate) fn connection_problems(spec: &api::ConnectionSpec, path: &FieldPath) 
         problems.push(Problem::new(Rule::InvalidName, path.field("secrets").field(name), message));
     }
     problems
+}
+
+/// A path on a volume stays there.
+fn volume_path_problem(text: &str, path: &FieldPath) -> Option<Problem> {
+    let stays = !text.starts_with('/') && !text.ends_with('/') && !text.contains("://");
+    if stays && text.split('/').all(|part| !part.is_empty() && part != "..") {
+        return None;
+    }
+    let message = "with `volumeClaim` the path counts from the volume: no `/` first or last, no `..`, no URL";
+    let meant = text.trim_matches('/');
+    let meant = (!meant.is_empty() && meant != text && !text.contains(".."))
+        .then(|| format!("`{}`", crate::problem::excerpt(meant)));
+    Some(Problem::new(Rule::InvalidPath, path.clone(), message).suggest(meant))
 }
 
 /// Whether an address names a user before its host.

@@ -12,13 +12,14 @@ mod load;
 mod names;
 mod order;
 mod outputs;
+mod pod;
 mod policy;
 mod references;
 mod revision;
 mod source;
 mod task;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod work;
 
 use std::collections::HashMap;
@@ -29,10 +30,10 @@ use pintail_engine::{Graph, OnFailure, TaskIndex};
 use crate::Rule;
 use crate::data_type::Type;
 use crate::expression::on_large_stack;
-use crate::model::{Plan, Surroundings};
+use crate::model::{Plan, PlannedInput, Surroundings};
 use crate::problem::{FieldPath, MAX_PROBLEMS, Problem, nearest};
 
-pub(crate) use connections::connection_problems;
+pub use connections::check_connection;
 pub(crate) use inputs::scalar_problem;
 pub(crate) use names::object_name_problem;
 pub(crate) use source::check_table_source;
@@ -54,6 +55,17 @@ const RUNNING_MAX: usize = 256;
 pub fn compile(workflow: &api::Workflow, surroundings: &Surroundings) -> Result<Plan, Vec<Problem>> {
     on_large_stack(|| Compiler::new(workflow, surroundings).run())
         .unwrap_or_else(|message| Err(vec![Problem::new(Rule::PlanLimit, FieldPath::root(), message)]))
+}
+
+/// The inputs of a workflow alone, for whoever binds them without seeing what is around it.
+///
+/// # Errors
+/// What is wrong with its inputs.
+pub fn compile_inputs(workflow: &api::Workflow) -> Result<Vec<PlannedInput>, Vec<Problem>> {
+    let surroundings = Surroundings::default();
+    let mut compiler = Compiler::new(workflow, &surroundings);
+    let inputs = compiler.compile_inputs();
+    if compiler.problems.is_empty() { Ok(inputs) } else { Err(compiler.problems) }
 }
 
 /// What names stand for, and what was found so far.

@@ -67,6 +67,9 @@ impl Compiler<'_> {
         path: &FieldPath,
     ) -> PlannedPublish {
         self.problems.extend(names::check(&publish.artifact, "dataset", &path.field("artifact")));
+        if let Some(text) = &publish.keep_for {
+            self.duration(text, &path.field("keepFor"));
+        }
         let mut partition = BTreeMap::new();
         for (name, text) in &publish.partition {
             let path = path.field("partition").field(name);
@@ -101,7 +104,12 @@ impl Compiler<'_> {
                 self.problem(Rule::InvalidPublish, path, "only a table can be published, and this is a scalar");
             }
         }
-        PlannedPublish { artifact: publish.artifact.clone(), partition }
+        PlannedPublish {
+            artifact: publish.artifact.clone(),
+            partition,
+            keep_for: publish.keep_for.clone(),
+            reclaim_policy: publish.reclaim_policy,
+        }
     }
 
     fn check_published_once(&mut self, publish: &PlannedPublish, earlier: &[PlannedOutput], path: &FieldPath) {

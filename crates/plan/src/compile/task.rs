@@ -55,6 +55,7 @@ impl<'a> Compiler<'a> {
         self.check_names_of_task(&draft);
         self.check_secret_parameters(&draft);
         let policy = self.policy(&draft);
+        let pod = self.pod(&draft);
         let node = TaskNode {
             name: task.name.clone(),
             needs: draft.needs.iter().map(|(task, kind)| Need { task: *task, kind: *kind }).collect(),
@@ -78,6 +79,7 @@ impl<'a> Compiler<'a> {
             work,
             results,
             resources: policy.resources,
+            pod,
         };
         (planned, node)
     }

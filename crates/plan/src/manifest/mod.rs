@@ -34,7 +34,8 @@ use tree::{Node, NodeValue};
 use yaml::{Found, Raw};
 
 use crate::Rule;
-use crate::compile::{connection_problems, object_name_problem};
+use crate::cluster::check_execution;
+use crate::compile::{check_connection, object_name_problem};
 use crate::problem::{FieldPath, Located, MAX_PROBLEMS, Problem, nearest};
 
 /// A file's documents, and what is wrong with them as they stand alone. Whether names resolve and expressions fit is
@@ -117,13 +118,14 @@ fn object(file: &str, root: &Node, check: &mut Check) -> Option<Object> {
         (api::API_VERSION, "Workflow") => Object::Workflow(read(root, kind, check)?),
         (api::API_VERSION, "Connection") => {
             let connection: Box<api::Connection> = read(root, kind, check)?;
-            let problems = connection_problems(&connection.spec, &FieldPath::root().field("spec"));
-            let is_echo = |problem: &Problem| check.mended.contains(&problem.path);
-            let problems: Vec<Problem> = problems.into_iter().filter(|problem| !is_echo(problem)).collect();
-            check.found.extend(problems.into_iter().map(|problem| (root.locate(&problem.path).0, problem)));
+            check.further(root, check_connection(&connection.spec));
             Object::Connection(connection)
         }
-        (api::API_VERSION, "Execution") => Object::Execution(read(root, kind, check)?),
+        (api::API_VERSION, "Execution") => {
+            let execution: Box<api::Execution> = read(root, kind, check)?;
+            check.further(root, check_execution(&execution.spec));
+            Object::Execution(execution)
+        }
         (api::API_VERSION, "Artifact") => Object::Artifact(read(root, kind, check)?),
         ("v1", "Secret") => Object::Secret(Secret::read(root, check)),
         ("v1", "ConfigMap") => Object::ConfigMap(ConfigMap::read(root, check)),
@@ -212,6 +214,13 @@ fn read<T: DeserializeOwned>(root: &Node, kind: &str, check: &mut Check) -> Opti
 }
 
 impl Check {
+    /// Takes in what other checks found, but for echoes of what was reported already.
+    fn further(&mut self, root: &Node, problems: Vec<Problem>) {
+        let is_echo = |problem: &Problem| self.mended.contains(&problem.path);
+        let problems: Vec<Problem> = problems.into_iter().filter(|problem| !is_echo(problem)).collect();
+        self.found.extend(problems.into_iter().map(|problem| (root.locate(&problem.path).0, problem)));
+    }
+
     /// Fields of the document itself, beside `apiVersion`, `kind` and `metadata`.
     fn known_fields(&mut self, root: &Node, fields: &[&str]) {
         let NodeValue::Map(entries) = &root.value else { return };

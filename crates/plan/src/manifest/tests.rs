@@ -116,7 +116,7 @@ fn every_wrong_manifest_has_its_problems_named() {
 #[test]
 fn the_wrong_manifests_break_every_rule_of_files() {
     use crate::Rule;
-    let elsewhere = [Rule::FileLimit, Rule::MissingInput, Rule::UnknownInput, Rule::PlanLimit];
+    let elsewhere = [Rule::FileLimit, Rule::MissingInput, Rule::UnknownInput, Rule::PlanLimit, Rule::ClusterPath];
     let found: std::collections::BTreeSet<Rule> = wrong_manifests()
         .iter()
         .flat_map(|(name, text)| lint(name, text))
