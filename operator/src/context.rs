@@ -3,7 +3,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use pintail_storage::Store;
 
-use crate::Settings;
+use crate::{Metrics, Settings};
 
 /// Where the time comes from.
 pub trait Clock: Send + Sync {
@@ -27,4 +27,5 @@ pub struct Context {
     pub store: Store,
     pub clock: Arc<dyn Clock>,
     pub settings: Arc<Settings>,
+    pub metrics: Metrics,
 }

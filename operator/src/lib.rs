@@ -8,7 +8,17 @@
 //! an API server and a store in memory.
 
 mod context;
+mod controllers;
+pub mod http;
+pub mod lease;
+pub mod logging;
+mod metrics;
+pub mod process;
+mod requests;
 mod settings;
 
 pub use context::{Clock, Context, SystemClock};
+pub use controllers::{OperatorError, run_controllers};
+pub use metrics::{Metrics, Reconciled};
+pub use requests::CountRequests;
 pub use settings::{RunnerSettings, Scope, Settings, SettingsError, StoreSettings};

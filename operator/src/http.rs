@@ -1,0 +1,81 @@
+//! What the operator tells others: whether it lives (`/healthz`), whether it can work (`/readyz`), what it counts
+//! (`/metrics`).
+
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use axum::Router;
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+use crate::Metrics;
+
+/// Whether the operator can work, and if not, why. Clones share it.
+#[derive(Clone, Debug)]
+pub struct Readiness(Arc<Mutex<Result<(), String>>>);
+
+impl Default for Readiness {
+    fn default() -> Self {
+        Self(Arc::new(Mutex::new(Err("starting".to_owned()))))
+    }
+}
+
+impl Readiness {
+    pub fn set(&self, readiness: Result<(), String>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = readiness;
+    }
+
+    fn get(&self) -> Result<(), String> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+#[derive(Clone)]
+struct Pages {
+    readiness: Readiness,
+    metrics: Metrics,
+}
+
+/// Binds the address and serves until `stop`; gives the address that was bound.
+///
+/// # Errors
+/// Where it cannot be bound.
+pub async fn serve(
+    address: SocketAddr,
+    readiness: Readiness,
+    metrics: Metrics,
+    stop: CancellationToken,
+) -> std::io::Result<SocketAddr> {
+    let listener = TcpListener::bind(address).await?;
+    let bound = listener.local_addr()?;
+    let server =
+        axum::serve(listener, pages(Pages { readiness, metrics })).with_graceful_shutdown(stop.cancelled_owned());
+    tokio::spawn(server.into_future());
+    Ok(bound)
+}
+
+fn pages(pages: Pages) -> Router {
+    Router::new()
+        .route("/healthz", get(|| async { "ok\n" }))
+        .route("/readyz", get(ready))
+        .route("/metrics", get(metrics))
+        .with_state(pages)
+}
+
+async fn ready(State(pages): State<Pages>) -> Response {
+    match pages.readiness.get() {
+        Ok(()) => "ok\n".into_response(),
+        Err(reason) => (StatusCode::SERVICE_UNAVAILABLE, format!("{reason}\n")).into_response(),
+    }
+}
+
+async fn metrics(State(pages): State<Pages>) -> Response {
+    match pages.metrics.text() {
+        Ok(text) => ([(header::CONTENT_TYPE, prometheus::TEXT_FORMAT)], text).into_response(),
+        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")).into_response(),
+    }
+}
