@@ -1,10 +1,10 @@
 # The front door. Everything here works from a fresh clone; `make help` lists it.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo test lint generate bench clean
+.PHONY: help setup build demo test lint generate bench cluster cluster-down clean
 
 help: ## List what can be made
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: ## Fetch DuckDB, extensions, example data and what tests need (once; safe to repeat)
 	@scripts/setup
@@ -30,6 +30,13 @@ generate: ## Write crds/, schemas/ and docs/reference/ anew
 
 bench: setup build ## Measure against plain DuckDB; prints ratios (several minutes)
 	@scripts/bench
+
+cluster: ## Start a Kubernetes without Docker; print its kubeconfig (root; builds for minutes once)
+	@scripts/setup-cluster
+	@scripts/cluster up
+
+cluster-down: ## End that Kubernetes and leave nothing of it
+	@scripts/cluster down
 
 clean: ## Remove what was built and fetched into the tree; the cache stays
 	rm -rf target bin lib

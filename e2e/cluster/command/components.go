@@ -97,6 +97,7 @@ func (c *cluster) controllerManager() component {
 			"namespace-controller,resourcequota-controller,root-ca-certificate-publisher-controller,serviceaccount-controller")
 	} else {
 		healthy = answers(trusting, "https://127.0.0.1:10257/healthz")
+		command = append(command, "--flex-volume-plugin-dir="+c.path("volume-plugins")) // or it makes one in /usr
 	}
 	return component{name: "kube-controller-manager", command: append(command, "--secure-port="+strconv.Itoa(port)), healthy: healthy}
 }
