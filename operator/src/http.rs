@@ -79,3 +79,32 @@ async fn metrics(State(pages): State<Pages>) -> Response {
         Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")).into_response(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use axum::body::Body;
+    use axum::http::Request;
+    use http_body_util::BodyExt;
+    use tower::ServiceExt;
+
+    use super::*;
+
+    async fn page(pages_: &Pages, path: &str) -> (u16, String) {
+        let request = Request::get(path).body(Body::empty()).unwrap();
+        let response = pages(pages_.clone()).oneshot(request).await.unwrap();
+        let status = response.status().as_u16();
+        let body = response.into_body().collect().await.unwrap().to_bytes();
+        (status, String::from_utf8(body.to_vec()).unwrap())
+    }
+
+    #[tokio::test]
+    async fn an_operator_that_cannot_work_lives_and_says_why() {
+        let pages = Pages { readiness: Readiness::default(), metrics: Metrics::new().unwrap() };
+        pages.readiness.set(Err("the store is away".to_owned()));
+        assert_eq!(page(&pages, "/healthz").await, (200, "ok\n".to_owned()));
+        assert_eq!(page(&pages, "/readyz").await, (503, "the store is away\n".to_owned()));
+        pages.readiness.set(Ok(()));
+        assert_eq!(page(&pages, "/readyz").await, (200, "ok\n".to_owned()));
+        assert!(page(&pages, "/metrics").await.1.contains("\npintail_leader 0\n"));
+    }
+}

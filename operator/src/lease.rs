@@ -259,3 +259,6 @@ fn lasts(lease: &Lease) -> Duration {
     let seconds = lease.spec.as_ref().and_then(|spec| spec.lease_duration_seconds);
     seconds.and_then(|seconds| u64::try_from(seconds).ok()).map_or(LASTS, Duration::from_secs)
 }
+
+#[cfg(test)]
+mod tests;
