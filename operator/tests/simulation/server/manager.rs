@@ -25,15 +25,15 @@ pub async fn run(server: Server) {
 
 /// One look at everything; whether something was done.
 fn sweep(objects: &mut Objects) -> bool {
-    let all: Vec<(Key, Arc<Value>)> =
-        objects.all().map(|(key, object)| (key.clone(), Arc::clone(object))).collect();
+    let all: Vec<(Key, Arc<Value>)> = objects.all().map(|(key, object)| (key.clone(), Arc::clone(object))).collect();
     let uids: HashSet<&str> = all.iter().filter_map(|(_, object)| object["metadata"]["uid"].as_str()).collect();
     let mut done = false;
     for (key, object) in &all {
         let deleting = object["metadata"]["deletionTimestamp"].is_string();
         let owners = owners(object);
         if !deleting && !owners.is_empty() && owners.iter().all(|owner| !uids.contains(owner)) {
-            let options = Deletion { uid: object["metadata"]["uid"].as_str().map(str::to_owned), ..Deletion::default() };
+            let options =
+                Deletion { uid: object["metadata"]["uid"].as_str().map(str::to_owned), ..Deletion::default() };
             done |= objects.delete(key, &options).is_ok();
         }
         if deleting && has_finalizer(object, "foregroundDeletion") {

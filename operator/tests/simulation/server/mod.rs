@@ -40,10 +40,8 @@ pub struct Server {
 
 impl Server {
     pub fn new(seed: u64, clock: SimulatedClock) -> Self {
-        // A fresh server is some way on already.
-        const FIRST_VERSION: u64 = 100;
-        let objects = Objects { seed, version: FIRST_VERSION, compacted: FIRST_VERSION / 2, ..Objects::default() };
-        let (version, _) = tokio::sync::watch::channel(FIRST_VERSION);
+        let objects = Objects::new(seed);
+        let (version, _) = tokio::sync::watch::channel(objects.version);
         Self { objects: Arc::new(Mutex::new(objects)), version: Arc::new(version), clock }
     }
 
@@ -125,7 +123,8 @@ impl Server {
         if !key.group.is_empty() {
             details["group"] = json!(key.group);
         }
-        let body = json!({ "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "details": details });
+        let body =
+            json!({ "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "details": details });
         Ok((200, body))
     }
 

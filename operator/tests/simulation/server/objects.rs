@@ -84,7 +84,7 @@ pub struct Objects {
     pub compacted: u64,
     /// How many objects of this key there were: makes uids that are the same in every run.
     births: HashMap<Key, u64>,
-    pub seed: u64,
+    seed: u64,
     pub now: Timestamp,
     pub author: Arc<str>,
 }
@@ -92,6 +92,12 @@ pub struct Objects {
 pub type Outcome = Result<Arc<Value>, Refusal>;
 
 impl Objects {
+    /// A fresh server is some way on already.
+    pub fn new(seed: u64) -> Self {
+        const FIRST_VERSION: u64 = 100;
+        Self { seed, version: FIRST_VERSION, compacted: FIRST_VERSION / 2, ..Self::default() }
+    }
+
     pub fn get(&self, key: &Key) -> Outcome {
         self.objects.get(key).cloned().ok_or_else(|| Refusal::not_found(key.resource(), &key.name))
     }
@@ -106,7 +112,13 @@ impl Objects {
     }
 
     /// As [`Objects::list`], as it was at an earlier version.
-    pub fn list_at(&self, version: u64, resource: &Resource, namespace: Option<&str>, selector: &Selector) -> Vec<Arc<Value>> {
+    pub fn list_at(
+        &self,
+        version: u64,
+        resource: &Resource,
+        namespace: Option<&str>,
+        selector: &Selector,
+    ) -> Vec<Arc<Value>> {
         let mut objects: BTreeMap<&Key, &Arc<Value>> =
             self.objects.iter().filter(|(key, _)| key.is_of(resource, namespace)).collect();
         for change in self.log.iter().rev().take_while(|change| change.version > version) {
@@ -232,10 +244,9 @@ impl Objects {
     pub fn delete(&mut self, key: &Key, options: &Deletion) -> Result<(Arc<Value>, bool), Refusal> {
         let old = self.get(key)?;
         let metadata = &old["metadata"];
-        for (what, field, wanted) in [
-            ("UID", "uid", &options.uid),
-            ("ResourceVersion", "resourceVersion", &options.resource_version),
-        ] {
+        for (what, field, wanted) in
+            [("UID", "uid", &options.uid), ("ResourceVersion", "resourceVersion", &options.resource_version)]
+        {
             let found = metadata[field].as_str().unwrap_or_default();
             if let Some(wanted) = wanted.as_ref().filter(|wanted| *wanted != found) {
                 return Err(Refusal::precondition(key.resource(), &key.name, what, wanted, found));

@@ -58,8 +58,7 @@ impl Refusal {
 
     /// `what` is `UID` or `ResourceVersion`.
     pub fn precondition(resource: &Resource, name: &str, what: &str, wanted: &str, found: &str) -> Self {
-        let why =
-            format!("Precondition failed: {what} in precondition: {wanted}, {what} in object meta: {found}");
+        let why = format!("Precondition failed: {what} in precondition: {wanted}, {what} in object meta: {found}");
         Self::conflict_because(resource, name, &why)
     }
 
@@ -98,7 +97,10 @@ impl Refusal {
     /// What the fault layer answers with.
     pub fn trouble(code: u16) -> Self {
         let (reason, message) = match code {
-            403 => ("Forbidden", "pods is forbidden: exceeded quota: compute, requested: pods=1, used: pods=9, limited: pods=9"),
+            403 => (
+                "Forbidden",
+                "pods is forbidden: exceeded quota: compute, requested: pods=1, used: pods=9, limited: pods=9",
+            ),
             409 => {
                 let message = "Operation cannot be fulfilled: the object has been modified; please apply your changes to \
                                the latest version and try again";

@@ -60,7 +60,9 @@ impl Call {
         let json = || serde_json::from_slice::<Value>(body).map_err(|error| bad_request(&error));
         let verb = match (&parts.method, place.name) {
             (&Method::GET, Some(name)) => Verb::Get(name.to_owned()),
-            (&Method::GET, None) if query.get("watch").is_some_and(|value| value == "true" || value == "1") => Verb::Watch,
+            (&Method::GET, None) if query.get("watch").is_some_and(|value| value == "true" || value == "1") => {
+                Verb::Watch
+            }
             (&Method::GET, None) => Verb::List,
             (&Method::POST, None) => Verb::Create(json()?),
             (&Method::PUT, Some(name)) => Verb::Update(name.to_owned(), place.part, json()?),
@@ -147,8 +149,11 @@ fn patch(content_type: &str, body: Value) -> Result<Patch, Refusal> {
 }
 
 fn deletion(body: &[u8], query: &BTreeMap<String, String>) -> Result<Deletion, Refusal> {
-    let options: Value =
-        if body.is_empty() { Value::Null } else { serde_json::from_slice(body).map_err(|error| bad_request(&error))? };
+    let options: Value = if body.is_empty() {
+        Value::Null
+    } else {
+        serde_json::from_slice(body).map_err(|error| bad_request(&error))?
+    };
     let text = |value: &Value| value.as_str().map(str::to_owned);
     let number = |name: &str| query.get(name).and_then(|value| value.parse().ok());
     Ok(Deletion {

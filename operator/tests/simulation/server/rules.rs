@@ -74,9 +74,15 @@ pub fn merged(resource: &Resource, old: &Value, mut body: Value, part: Part) -> 
     }
     body["apiVersion"] = old["apiVersion"].clone();
     body["kind"] = old["kind"].clone();
-    for field in
-        ["name", "namespace", "uid", "creationTimestamp", "generation", "deletionTimestamp", "deletionGracePeriodSeconds"]
-    {
+    for field in [
+        "name",
+        "namespace",
+        "uid",
+        "creationTimestamp",
+        "generation",
+        "deletionTimestamp",
+        "deletionGracePeriodSeconds",
+    ] {
         set(&mut body["metadata"], field, old["metadata"].get(field));
     }
     set(&mut body["metadata"], "resourceVersion", old["metadata"].get("resourceVersion"));
@@ -160,7 +166,9 @@ fn check_pod(key: &Key, old: &Value, new: &Value) -> Result<(), Refusal> {
 /// The rules of the CRDs, in CEL there.
 fn check_immutable(key: &Key, old: &Value, new: &Value) -> Result<(), Refusal> {
     let fixed: &[&str] = match key.resource().kind {
-        "Artifact" => &["artifact", "partition", "createdAt", "uri", "rows", "bytes", "columns", "digest", "producedBy"],
+        "Artifact" => {
+            &["artifact", "partition", "createdAt", "uri", "rows", "bytes", "columns", "digest", "producedBy"]
+        }
         _ => &["workflowRef", "inputs", "retryOf"],
     };
     if fixed.iter().all(|field| old["spec"][field] == new["spec"][field]) {

@@ -30,10 +30,11 @@ impl Selector {
     }
 
     pub fn matches(&self, object: &Value) -> bool {
-        self.labels.iter().all(|requirement| requirement.holds(object)) && self.fields.iter().all(|(path, equal, value)| {
-            let found = path.split('.').try_fold(object, |value, part| value.get(part));
-            (found.and_then(Value::as_str).unwrap_or_default() == value) == *equal
-        })
+        self.labels.iter().all(|requirement| requirement.holds(object))
+            && self.fields.iter().all(|(path, equal, value)| {
+                let found = path.split('.').try_fold(object, |value, part| value.get(part));
+                (found.and_then(Value::as_str).unwrap_or_default() == value) == *equal
+            })
     }
 }
 
