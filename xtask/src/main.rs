@@ -1,7 +1,8 @@
-//! What the project writes and checks about itself: `cargo xtask generate [--check]` and `cargo xtask layers`.
+//! What the project writes and checks about itself: `cargo xtask generate [--check]`, `layers`, `image`.
 
 mod command_line;
 mod generate;
+mod image;
 mod kinds;
 mod layers;
 mod reference;
@@ -23,6 +24,8 @@ enum Task {
     },
     /// Compare what each crate depends on with what it may.
     Layers,
+    /// Write the container images of operator and runner, from the programs that `make build` made.
+    Image(image::Options),
 }
 
 /// What went wrong, one line each.
@@ -32,6 +35,7 @@ fn main() -> ExitCode {
     let result = match Task::parse() {
         Task::Generate { check } => generate::run(check),
         Task::Layers => layers::run(),
+        Task::Image(options) => image::run(&options),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
