@@ -54,7 +54,7 @@ func apiOnly(c *cluster, arguments []string) error {
 		return fmt.Errorf("the API did not start: %w", err)
 	}
 	if len(arguments) > 0 {
-		return c.runCommand(arguments[1:])
+		return c.runCommand(arguments[1:], ended)
 	}
 	fmt.Printf("KUBECONFIG=%s\nready\n", c.kubeconfig())
 	input := make(chan struct{})
@@ -90,12 +90,20 @@ func (s *supervisor) awaitServiceAccount() error {
 	return s.await(answers(api, s.cluster.apiServer()+"/api/v1/namespaces/default/serviceaccounts/default"))
 }
 
-// runCommand runs a command of the caller and ends as it does. A signal from the terminal reaches the command too.
-func (c *cluster) runCommand(words []string) error {
+// runCommand runs a command of the caller and ends as it does. Signals are passed on to it.
+func (c *cluster) runCommand(words []string, signals <-chan os.Signal) error {
 	command := exec.Command(words[0], words[1:]...)
 	command.Stdin, command.Stdout, command.Stderr = os.Stdin, os.Stdout, os.Stderr
 	command.Env = append(os.Environ(), "KUBECONFIG="+c.kubeconfig(), "PATH="+c.Programs+":"+os.Getenv("PATH"))
-	return command.Run()
+	if err := command.Start(); err != nil {
+		return err
+	}
+	go func() {
+		for one := range signals {
+			command.Process.Signal(one)
+		}
+	}()
+	return command.Wait()
 }
 
 func memoryFolder() string {

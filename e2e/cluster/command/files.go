@@ -206,7 +206,8 @@ runtime_type = "io.containerd.runc.v2"
 }
 
 // No eviction and no garbage collection of images: a full disk of the machine is not the tests' business, and an image
-// that was imported cannot be pulled again.
+// that was imported cannot be pulled again. A container that ends is started anew after a second at most: tests of
+// faults end it often.
 func (c *cluster) kubeletConfiguration(n node) string {
 	return fmt.Sprintf(`apiVersion: kubelet.config.k8s.io/v1beta1
 kind: KubeletConfiguration
@@ -232,7 +233,9 @@ resolvConf: %[7]s
 podLogsDir: %[4]s/pod-logs
 volumePluginDir: %[4]s/volume-plugins
 serializeImagePulls: false
+nodeStatusUpdateFrequency: 2s
 imageGCHighThresholdPercent: 100
+crashLoopBackOff: {maxContainerRestartPeriod: 1s}
 evictionHard: {imagefs.available: 0%%, nodefs.available: 0%%, nodefs.inodesFree: 0%%}
 `, n.socket(), c.cgroup(n), n.address, n.folder, c.path("certificates", "authority.crt"), firstNodeBridge, c.path("resolv.conf"))
 }

@@ -309,7 +309,7 @@ func holdNode(folder string) error {
 		return err
 	}
 	fmt.Println("ready")
-	select {}
+	return syscall.Exec("/bin/sleep", []string{"sleep", "infinity"}, nil)
 }
 
 // onNode is the command as it is run on the node.

@@ -17,6 +17,8 @@ import (
 const (
 	healthLimit = 60 * time.Second
 	stopLimit   = 20 * time.Second
+	// An API server takes much longer to end by itself, as long as anyone watches.
+	gracePeriod = 3 * time.Second
 )
 
 // A supervisor starts the components of a cluster, keeps them running and does as it is told by the control verbs.
@@ -179,7 +181,7 @@ func (p *part) start() error {
 	})
 }
 
-// stop ends the process and returns when it is gone.
+// stop ends the process, by force where it takes long, and returns when it is gone.
 func (p *part) stop() error {
 	process := p.setWanted(false)
 	if process == nil {
@@ -193,7 +195,7 @@ func (p *part) stop() error {
 		}
 		return nil
 	}
-	if waitFor(stopLimit, isGone) == nil {
+	if waitFor(gracePeriod, isGone) == nil {
 		return nil
 	}
 	process.Kill()
