@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"strings"
 	"syscall"
 )
 
@@ -32,27 +33,19 @@ func apiOnly(c *cluster, arguments []string) error {
 	if err != nil {
 		return err
 	}
+	defer alive.Close()
 	if err := os.Rename(alive.Name(), filepath.Join(folder, "alive")); err != nil {
 		return err
 	}
-	defer alive.Close()
 	ended := make(chan os.Signal, 1)
 	signal.Notify(ended, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 
 	c.Folder, c.Network = folder, -1
-	ports, err := freePorts(2)
+	s, err := startAPI(c, ended)
 	if err != nil {
-		return err
-	}
-	c.APIPort, c.EtcdPort = ports[0], ports[1]
-	if err := c.writeFiles(); err != nil {
-		return err
-	}
-	s := newSupervisor(c)
-	defer s.killAll()
-	if err := s.bringUpAPI(ended); err != nil {
 		return fmt.Errorf("the API did not start: %w", err)
 	}
+	defer s.killAll()
 	if len(arguments) > 0 {
 		return c.runCommand(arguments[1:], ended)
 	}
@@ -67,6 +60,32 @@ func apiOnly(c *cluster, arguments []string) error {
 	case <-ended:
 	}
 	return nil
+}
+
+// startAPI tries again where another process took one of its ports between the choice and the start.
+func startAPI(c *cluster, ended <-chan os.Signal) (*supervisor, error) {
+	for attempt := 1; ; attempt++ {
+		ports, err := freePorts(2)
+		if err != nil {
+			return nil, err
+		}
+		c.APIPort, c.EtcdPort = ports[0], ports[1]
+		if err := c.writeFiles(); err != nil {
+			return nil, err
+		}
+		s := newSupervisor(c)
+		err = s.bringUpAPI(ended)
+		if err == nil {
+			return s, nil
+		}
+		s.killAll()
+		if attempt == 3 || !strings.Contains(err.Error(), "address already in use") {
+			return nil, err
+		}
+		if err := errors.Join(os.RemoveAll(c.path("etcd")), os.RemoveAll(c.path("logs"))); err != nil {
+			return nil, err
+		}
+	}
 }
 
 // bringUpAPI returns when pods can be created: that needs the namespace's service account, which a controller makes.
