@@ -207,6 +207,40 @@ mod tests {
         }
     }
 
+    fn environment(variables: &[(&str, &str)]) -> Environment {
+        let variables = variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        Environment::new(variables.collect(), PathBuf::new())
+    }
+
+    #[test]
+    fn an_order_comes_from_a_variable_or_from_the_object_that_one_names() {
+        let folder = tempfile::tempdir().unwrap();
+        let place = folder.path().to_str().unwrap();
+        let order = crate::tests::empty_order(folder.path());
+        let text = pintail_protocol::encode_order(&order).unwrap();
+        assert_eq!(order_from_environment(&environment(&[(ORDER_VARIABLE, &text)])).unwrap(), order);
+        let name = crate::files::runtime().unwrap().block_on(async {
+            let store = Store::open(&order.store).await.unwrap();
+            store.put_order("default", "uid", text).await.unwrap()
+        });
+        let of_object = |name: &str| {
+            order_from_environment(&environment(&[(ORDER_OBJECT_VARIABLE, name), (STORE_VARIABLE, place)]))
+        };
+        assert_eq!(of_object(&name).unwrap(), order);
+        assert_eq!(of_object(&format!("{name}0")).unwrap_err().reason, "StoreCorrupt");
+        assert_eq!(of_object("default/runs/uid/_orders/none#blake3:0").unwrap_err().reason, "StoreNotFound");
+    }
+
+    #[test]
+    fn an_environment_without_an_order_names_what_is_missing() {
+        let failure = |variables: &[(&str, &str)]| order_from_environment(&environment(variables)).unwrap_err();
+        assert!(failure(&[]).message.contains(ORDER_VARIABLE));
+        assert!(failure(&[(ORDER_OBJECT_VARIABLE, "a#blake3:0")]).message.contains(STORE_VARIABLE));
+        let broken = failure(&[(ORDER_VARIABLE, "hunter2!")]);
+        assert_eq!((broken.class, broken.reason), (FailureClass::Permanent, "InvalidOrder"));
+        assert!(!broken.message.contains("hunter2"));
+    }
+
     #[test]
     fn only_the_first_last_word_counts() {
         let folder = tempfile::tempdir().unwrap();

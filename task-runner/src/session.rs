@@ -68,7 +68,8 @@ impl Session {
         Ok(session)
     }
 
-    fn start(resources: &Resources, workspace: Workspace) -> Result<Self, TaskFailure> {
+    /// A session with the limits of its resources, not yet locked down.
+    pub(crate) fn start(resources: &Resources, workspace: Workspace) -> Result<Self, TaskFailure> {
         let connection = open_engine(resources, &workspace)?;
         Ok(Self { connection, parameters: Vec::new(), workspace, prepared: Cell::new(0) })
     }
@@ -280,7 +281,7 @@ fn open_engine(resources: &Resources, workspace: &Workspace) -> Result<duckdb::C
     if let Some(bytes) = limits::memory_bytes(resources) {
         settings.push(("memory_limit", format!("{bytes}B")));
     }
-    if let Some(bytes) = resources.scratch_bytes {
+    if let Some(bytes) = limits::spill_bytes(resources, workspace.staged_bytes()) {
         settings.push(("max_temp_directory_size", format!("{bytes}B")));
     }
     let mut config = duckdb::Config::default();

@@ -26,6 +26,12 @@ impl Workspace {
     pub fn new(scratch: impl Into<PathBuf>) -> Self {
         Self { scratch: scratch.into(), ..Self::default() }
     }
+
+    /// What inputs take of the scratch folder: those of a bucket, as a folder store's stay where they are.
+    pub(crate) fn staged_bytes(&self) -> u64 {
+        let copies = self.staged.values().filter(|path| path.starts_with(&self.scratch));
+        copies.filter_map(|path| Some(path.metadata().ok()?.len())).sum()
+    }
 }
 
 /// One file outside the store, as it was found.

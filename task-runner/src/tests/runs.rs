@@ -1,6 +1,6 @@
 use pintail_protocol::{
-    Contract, Destination, DuckDbWork, ExitCode, FailureClass, NamedQuery, OutputKind, OutputTarget, ReportOutcome,
-    Results, ReuseCandidate, SecretVariable, TaskReport, Work,
+    Contract, Destination, DuckDbWork, ExitCode, FailureClass, NamedQuery, OutputKind, OutputTarget, Read, ReadRequest,
+    ReportOutcome, Results, ReuseCandidate, SecretVariable, TaskReport, Work,
 };
 use pintail_storage::{RunTask, Store};
 use serde_json::{Value, json};
@@ -9,6 +9,7 @@ use super::{Fixture, contract};
 use crate::interrupt::Interrupt;
 use crate::log::Log;
 use crate::preview;
+use crate::read::answer;
 use crate::run::{Ending, run_order};
 use crate::session::Session;
 use crate::workspace::{Environment, Workspace};
@@ -283,14 +284,65 @@ fn a_secret_is_a_parameter_and_stands_in_no_log_report_or_error() {
 }
 
 #[test]
+fn a_reader_shows_rows_and_logs_and_reaches_nothing_else() {
+    let mut fixture = Fixture::new();
+    fixture.query("result", OutputKind::Table, "SELECT range AS n, 'é' AS t FROM range(5)", None);
+    assert_eq!(fixture.run("pod").code, ExitCode::Committed);
+    let outside = fixture.write("outside.csv", "secret\n1\n");
+    let files = fixture.results().tables[0].files.clone();
+    let ask = |read| {
+        let request = ReadRequest { format: pintail_protocol::FORMAT, store: fixture.order.store.clone(), read };
+        answer(&request).map(|bytes| String::from_utf8(bytes).unwrap())
+    };
+    let preview = |sql: Option<&str>| {
+        let (files, sql) = (files.clone(), sql.map(str::to_owned));
+        ask(Read::Preview { files, limit: 2, sql, table: "sales".to_owned() })
+    };
+    let rows = preview(None).unwrap();
+    let rows: pintail_protocol::Preview = serde_json::from_str(&rows).unwrap();
+    assert_eq!((rows.columns[0].name.as_str(), rows.rows.len()), ("n", 2));
+    assert!(preview(Some("SELECT sum(n) AS n FROM sales")).unwrap().contains(r#""rows":[["10"]]"#));
+    for refused in [format!("FROM read_csv('{outside}')"), "COPY sales TO '/tmp/x.csv'".to_owned()] {
+        let failure = preview(Some(&refused)).unwrap_err();
+        assert_eq!(failure.class, FailureClass::Permanent, "{failure}");
+    }
+    let namespace = "default".to_owned();
+    let log = ask(Read::Log { namespace, execution_uid: "uid-1".to_owned(), tasks: vec!["task".to_owned()] }).unwrap();
+    assert!(log.lines().all(|line| line.starts_with("task  ")) && log.contains("5 rows"), "{log}");
+}
+
+const ENDLESS: &str = "SELECT count(*) FROM range(100000000000) a, range(1000) b WHERE a.range % 7 = b.range";
+
+#[test]
+fn the_log_can_be_read_while_the_work_runs_and_ends_with_its_end() {
+    let mut fixture = Fixture::new();
+    fixture.query("result", OutputKind::Table, ENDLESS, None);
+    let interrupt = Interrupt::default();
+    let read = || fixture.store(async |store| store.read_log("default", "uid-1", "task").await.unwrap());
+    std::thread::scope(|scope| {
+        let run = scope.spawn(|| {
+            let log = Log::default();
+            run_order(&fixture.order, "pod", &fixture.environment, &interrupt, &log)
+        });
+        while read().is_empty() {
+            assert!(!run.is_finished());
+            std::thread::yield_now();
+        }
+        assert!(String::from_utf8(read()).unwrap().contains("info the session is open"));
+        while !run.is_finished() {
+            interrupt.request();
+            std::thread::yield_now();
+        }
+    });
+    let log = String::from_utf8(read()).unwrap();
+    assert_eq!(log.matches("the session is open").count(), 1, "{log}");
+    assert!(log.trim_end().ends_with("the work was told to stop"), "{log}");
+}
+
+#[test]
 fn an_interrupt_ends_the_statement_that_runs() {
     let mut fixture = Fixture::new();
-    fixture.query(
-        "result",
-        OutputKind::Table,
-        "SELECT count(*) FROM range(100000000000) a, range(1000) b WHERE a.range % 7 = b.range",
-        None,
-    );
+    fixture.query("result", OutputKind::Table, ENDLESS, None);
     let interrupt = Interrupt::default();
     let ending = std::thread::scope(|scope| {
         let run = scope.spawn(|| {
