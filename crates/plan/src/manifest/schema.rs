@@ -147,8 +147,10 @@ fn shape(json: &Json) -> Shape {
 fn object(json: &Json) -> Shape {
     let length = |key: &str, otherwise: u64| json.get(key).and_then(Json::as_u64).unwrap_or(otherwise);
     let properties = json.get("properties").and_then(Json::as_object);
-    let values =
-        json.get("additionalProperties").filter(|values| values.is_object()).map(|values| Arc::new(read(values)));
+    let values = json.get("additionalProperties").filter(|values| values.is_object()).map(read);
+    // A map of unknown values.
+    let is_bounded = json.get("maxProperties").is_some();
+    let values = values.or_else(|| is_bounded.then(Schema::default)).map(Arc::new);
     if properties.is_none() && values.is_none() {
         return Shape::Any;
     }
