@@ -1,7 +1,7 @@
 use std::collections::BTreeMap;
 
 use kube::{CustomResource, KubeSchema};
-use schemars::JsonSchema;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
 use crate::{Binding, Column, Condition, ObjectRef};
@@ -36,7 +36,7 @@ pub struct ExecutionSpec {
     pub workflow_ref: ObjectRef,
     /// What its inputs are bound to, by name: a scalar or a table source.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    #[schemars(extend("maxProperties" = 100))]
+    #[schemars(schema_with = "comparable_bindings")]
     pub inputs: BTreeMap<String, Binding>,
     /// Committed results of that Execution are taken over where definition and inputs are equal.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -56,6 +56,11 @@ pub struct ExecutionSpec {
     /// Stops the run: running tasks are ended, no other starts.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cancel: Option<bool>,
+}
+
+/// An API server refuses rules that name a map of values without a type; of an object as a whole it compares them.
+fn comparable_bindings(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({ "type": "object", "maxProperties": 100, "x-kubernetes-preserve-unknown-fields": true })
 }
 
 /// The Execution whose results are taken over.
