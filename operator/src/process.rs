@@ -189,7 +189,8 @@ async fn try_to_prepare(client: &Client, settings: &Settings, location: &StoreLo
 async fn check_kinds(client: &Client) -> Result<(), String> {
     let served = match client.list_api_group_resources(API_VERSION).await {
         Ok(list) => list.resources.into_iter().map(|resource| resource.name).collect(),
-        Err(kube::Error::Api(status)) if status.is_not_found() => Vec::new(),
+        // Of a group that it does not know the API server says so in plain text, without a reason.
+        Err(kube::Error::Api(status)) if status.code == 404 => Vec::new(),
         Err(error) => return Err(format!("cannot ask Kubernetes for the kinds of {API_VERSION}: {error}")),
     };
     let wanted = definitions().into_iter().map(|definition| definition.spec.names.plural);
