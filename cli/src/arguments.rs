@@ -1,6 +1,7 @@
 //! The command line.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
@@ -9,7 +10,9 @@ use clap_complete::Shell;
 #[derive(Debug, Parser)]
 #[command(name = "pintail", version, max_term_width = 100, disable_help_subcommand = true)]
 #[command(
-    after_help = "Exit codes: 0 good; 1 a run failed or manifests have problems; 2 wrong usage; 130 interrupted."
+    after_help = "Exit codes: 0 good; 1 a run failed or manifests have problems; 2 wrong usage; 3 the cluster cannot be \
+reached; 4 --wait-timeout is over; 130 interrupted.\n\n\
+Commands work on this machine, in a store; with --cluster, --context, --namespace or --kubeconfig on a cluster."
 )]
 pub struct Arguments {
     #[command(subcommand)]
@@ -20,12 +23,17 @@ pub struct Arguments {
 pub enum Command {
     /// Check manifests: YAML, fields, names, references, types, expressions, cycles.
     Lint(Lint),
-    /// Run the workflows of manifests on this machine, producers of datasets before those that read them.
+    /// Run the workflows of manifests on this machine, producers of datasets before those that read them; or a
+    /// Workflow of a cluster, by its name.
     Run(Run),
+    /// Follow a run on a cluster to its end.
+    Watch(Watch),
     /// Go on with a run that was interrupted: same uid, nothing that is committed is done again.
     Resume(Resume),
     /// Run again, in a new Execution that takes over the results whose definition and inputs are equal.
     Retry(Retry),
+    /// Stop a run on a cluster: its running tasks are ended, no other starts.
+    Cancel(Cancel),
     /// List runs, newest first, or published versions of datasets.
     List(List),
     /// Show a run or a published version as it is stored.
@@ -45,12 +53,40 @@ pub enum Command {
     },
 }
 
-/// Where runs, logs, reports and published data are kept.
+/// Where runs, logs, reports and published data of this machine are kept.
 #[derive(Debug, Args)]
 pub struct StoreArguments {
-    /// A folder, or `s3://bucket/prefix` (credentials, endpoint and region from the AWS_… variables).
-    #[arg(long, value_name = "PLACE", env = "PINTAIL_STORE", default_value = ".pintail")]
-    pub store: String,
+    /// Work on this machine, in this folder or `s3://bucket/prefix` (credentials, endpoint and region from the AWS_…
+    /// variables). If left out, $PINTAIL_STORE, else `.pintail`.
+    #[arg(long, value_name = "PLACE")]
+    pub store: Option<String>,
+}
+
+/// Which cluster, and where in it. Any of them means the cluster.
+#[derive(Clone, Debug, Default, Args)]
+#[command(next_help_heading = "On a cluster")]
+pub struct ClusterArguments {
+    /// Work on the cluster of the current context.
+    #[arg(long)]
+    pub cluster: bool,
+    /// Work on the cluster of this context.
+    #[arg(long, value_name = "NAME")]
+    pub context: Option<String>,
+    /// Work in this namespace of the cluster; if left out, in that of the context.
+    #[arg(short, long, value_name = "NAME")]
+    pub namespace: Option<String>,
+    /// Work on the cluster of this file; if left out, $KUBECONFIG, else `~/.kube/config`.
+    #[arg(long, value_name = "FILE")]
+    pub kubeconfig: Option<PathBuf>,
+}
+
+/// The store, or the cluster.
+#[derive(Debug, Args)]
+pub struct PlaceArguments {
+    #[command(flatten)]
+    pub store: StoreArguments,
+    #[command(flatten)]
+    pub cluster: ClusterArguments,
 }
 
 #[derive(Debug, Args)]
@@ -78,20 +114,68 @@ pub enum LintOutput {
 
 #[derive(Debug, Args)]
 pub struct Run {
-    /// Manifests, or folders whose *.yaml files are read.
-    #[arg(required = true, value_name = "FILE|DIR")]
-    pub files: Vec<PathBuf>,
+    /// Manifests, or folders whose *.yaml files are read; on a cluster the name of one Workflow.
+    #[arg(required = true, value_name = "FILE|DIR|WORKFLOW")]
+    pub what: Vec<PathBuf>,
     /// Run only that workflow of the manifests.
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", conflicts_with = "ClusterArguments")]
     pub workflow: Option<String>,
     /// Bind an input: a value of its type; for a table a file, or JSON in the shape of a table source.
     #[arg(short, long = "input", value_name = "NAME=VALUE")]
     pub inputs: Vec<String>,
     #[command(flatten)]
-    pub store: StoreArguments,
+    pub place: PlaceArguments,
+    /// Name of the Execution; if left out, the workflow's and five random characters.
+    #[arg(long, value_name = "NAME", requires = "ClusterArguments", help_heading = "On a cluster")]
+    pub name: Option<String>,
+    #[command(flatten)]
+    pub follow: FollowArguments,
+    /// Create nothing: let the cluster check the Execution, and print it.
+    #[arg(long, requires = "ClusterArguments", help_heading = "On a cluster")]
+    pub dry_run: bool,
     /// How the finished Execution is printed on standard output.
     #[arg(short, long, value_enum, default_value_t)]
     pub output: Output,
+}
+
+/// How long a run on a cluster is followed.
+#[derive(Clone, Debug, Default, Args)]
+#[command(next_help_heading = "On a cluster")]
+pub struct FollowArguments {
+    /// Create the run and do not follow it.
+    #[arg(long, requires = "ClusterArguments", conflicts_with = "wait_timeout")]
+    pub detach: bool,
+    /// Follow the run for at most this long, for example `30m`; then it goes on by itself, and the exit code is 4.
+    #[arg(long, value_name = "DURATION", requires = "ClusterArguments", value_parser = duration)]
+    pub wait_timeout: Option<Duration>,
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    pintail_plan::parse_duration(text)
+}
+
+#[derive(Debug, Args)]
+pub struct Watch {
+    /// Name of the run; `@latest` for the newest.
+    #[arg(value_name = "RUN")]
+    pub name: String,
+    #[command(flatten)]
+    pub cluster: ClusterArguments,
+    /// Follow the run for at most this long, for example `30m`; the exit code then is 4.
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    pub wait_timeout: Option<Duration>,
+    /// How the finished Execution is printed on standard output.
+    #[arg(short, long, value_enum, default_value_t)]
+    pub output: Output,
+}
+
+#[derive(Debug, Args)]
+pub struct Cancel {
+    /// Name of the run; `@latest` for the newest.
+    #[arg(value_name = "RUN")]
+    pub name: String,
+    #[command(flatten)]
+    pub cluster: ClusterArguments,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
@@ -122,11 +206,13 @@ pub struct Retry {
     /// Name of the run; `@latest` for the newest.
     #[arg(value_name = "RUN")]
     pub name: String,
-    /// Manifests to run instead of those of that run.
-    #[arg(value_name = "FILE|DIR")]
+    /// Manifests to run instead of those of that run, on this machine.
+    #[arg(value_name = "FILE|DIR", conflicts_with = "ClusterArguments")]
     pub files: Vec<PathBuf>,
     #[command(flatten)]
-    pub store: StoreArguments,
+    pub place: PlaceArguments,
+    #[command(flatten)]
+    pub follow: FollowArguments,
     /// How the finished Execution is printed on standard output.
     #[arg(short, long, value_enum, default_value_t)]
     pub output: Output,
@@ -138,7 +224,7 @@ pub struct List {
     #[arg(value_enum, default_value_t)]
     pub kind: ListKind,
     #[command(flatten)]
-    pub store: StoreArguments,
+    pub place: PlaceArguments,
     /// How it is printed.
     #[arg(short, long, value_enum, default_value_t)]
     pub output: Output,
@@ -159,7 +245,7 @@ pub struct Get {
     #[arg(value_name = "NAME")]
     pub name: String,
     #[command(flatten)]
-    pub store: StoreArguments,
+    pub place: PlaceArguments,
     /// How it is printed.
     #[arg(short, long, value_enum, default_value_t)]
     pub output: Output,
@@ -174,7 +260,10 @@ pub struct Logs {
     #[arg(long, value_name = "TASK")]
     pub task: Option<String>,
     #[command(flatten)]
-    pub store: StoreArguments,
+    pub place: PlaceArguments,
+    /// Go on with what tasks write until the run has ended.
+    #[arg(short, long, requires = "ClusterArguments", help_heading = "On a cluster")]
+    pub follow: bool,
 }
 
 #[derive(Debug, Args)]
@@ -192,7 +281,7 @@ pub struct Preview {
     #[arg(long, value_name = "ROWS", default_value_t = 20)]
     pub limit: u32,
     #[command(flatten)]
-    pub store: StoreArguments,
+    pub place: PlaceArguments,
     /// How the rows are printed.
     #[arg(short, long, value_enum, default_value_t)]
     pub output: Output,

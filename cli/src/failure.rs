@@ -17,6 +17,10 @@ pub enum Code {
     Failed = 1,
     /// Wrong usage.
     Usage = 2,
+    /// The cluster cannot be reached.
+    Unreachable = 3,
+    /// The time that was given for waiting is over.
+    TimedOut = 4,
     /// Ctrl-C.
     Interrupted = 130,
 }

@@ -1,15 +1,19 @@
-//! `pintail`: check manifests, run them on this machine, look at what came of it.
+//! `pintail`: check manifests, run them on this machine or on a cluster, look at what came of it.
 //!
 //! Data goes to standard output, everything else to standard error.
 
 mod arguments;
+mod cluster;
 mod commands;
 mod diagnostics;
 mod failure;
+mod interrupt;
 mod local;
 mod manifests;
 mod output;
+mod place;
 mod progress;
+mod render;
 
 use std::process::ExitCode;
 
@@ -63,6 +67,8 @@ fn dispatch(command: Command) -> Result<(), CommandFailure> {
 async fn asynchronous(command: Command) -> Result<(), CommandFailure> {
     match command {
         Command::Run(arguments) => commands::run::run(arguments).await,
+        Command::Watch(arguments) => commands::cluster::watch(arguments).await,
+        Command::Cancel(arguments) => commands::cluster::cancel(arguments).await,
         Command::Resume(arguments) => commands::run::resume(arguments).await,
         Command::Retry(arguments) => commands::run::retry(arguments).await,
         Command::List(arguments) => commands::list::list(arguments).await,

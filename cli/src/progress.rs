@@ -11,7 +11,10 @@ use pintail_api as api;
 pub struct Progress {
     /// State and attempt of each task as they were last shown.
     shown: BTreeMap<String, (String, Option<i32>)>,
+    /// What the whole run was last seen waiting for.
+    waiting: Option<String>,
     live: Option<Live>,
+    /// Of the longest name of a task.
     width: usize,
 }
 
@@ -20,17 +23,25 @@ struct Live {
     running: BTreeMap<String, ProgressBar>,
 }
 
-impl Progress {
-    /// For a run whose tasks have these names.
-    pub fn new<'a>(names: impl Iterator<Item = &'a str>) -> Self {
+impl Default for Progress {
+    fn default() -> Self {
         let live =
             std::io::stderr().is_terminal().then(|| Live { bars: MultiProgress::new(), running: BTreeMap::new() });
-        let width = names.map(str::len).max().unwrap_or(0);
-        Self { shown: BTreeMap::new(), live, width }
+        Self { shown: BTreeMap::new(), waiting: None, live, width: 0 }
     }
+}
 
+impl Progress {
     /// Shows what has changed since the last call.
     pub fn show(&mut self, status: &api::ExecutionStatus) {
+        self.width = status.task_list.iter().map(|task| task.name.len()).max().unwrap_or(0);
+        let waiting = waiting_for(status);
+        if waiting != self.waiting {
+            if let Some(reason) = &waiting {
+                self.note(&format!("  waiting: {reason}"));
+            }
+            self.waiting = waiting;
+        }
         for task in &status.task_list {
             let now = (task.state.clone(), task.attempt);
             if task.state == "Waiting" || self.shown.get(&task.name) == Some(&now) {
@@ -80,6 +91,17 @@ impl Progress {
             .trim_end()
             .to_owned()
     }
+}
+
+/// What a run as a whole waits for: its Workflow, a Secret, a place for a pod. Nothing while it goes on.
+fn waiting_for(status: &api::ExecutionStatus) -> Option<String> {
+    use api::{ConditionReason as Reason, ConditionStatus as Status};
+    let succeeded = crate::render::succeeded(status)?;
+    let waits = succeeded.status == Status::Unknown && !matches!(succeeded.reason, Reason::Pending | Reason::Running);
+    let message = Some(succeeded.message.as_str()).filter(|message| !message.is_empty());
+    waits.then(|| {
+        message.map_or_else(|| succeeded.reason.to_string(), |message| format!("{}: {message}", succeeded.reason))
+    })
 }
 
 fn spinner() -> ProgressBar {

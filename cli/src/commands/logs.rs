@@ -4,10 +4,13 @@ use pintail_storage::layout;
 
 use crate::arguments::Logs;
 use crate::failure::CommandFailure;
-use crate::local::records::Records;
+use crate::place::Place;
 
 pub async fn logs(arguments: Logs) -> Result<(), CommandFailure> {
-    let records = Records::open(&arguments.store.store).await?;
+    let records = match Place::open(&arguments.place).await? {
+        Place::Store(records) => records,
+        Place::Cluster(_) => return Err(CommandFailure::failed("logs of a cluster are not read yet")),
+    };
     let execution = records.execution(&arguments.name).await?.execution;
     let status = execution.status.unwrap_or_default();
     let uid = execution.metadata.uid.unwrap_or_default();

@@ -1,5 +1,6 @@
 //! One module a command.
 
+pub mod cluster;
 pub mod lint;
 pub mod list;
 pub mod logs;

@@ -12,6 +12,7 @@ use crate::failure::CommandFailure;
 use crate::local::records::Records;
 use crate::local::start::committed_of;
 use crate::output::{print_json, print_table, print_text};
+use crate::place::Place;
 use crate::progress::grouped;
 
 /// A committed table.
@@ -22,7 +23,10 @@ struct Found {
 }
 
 pub async fn preview(arguments: Preview) -> Result<(), CommandFailure> {
-    let records = Records::open(&arguments.store.store).await?;
+    let records = match Place::open(&arguments.place).await? {
+        Place::Store(records) => records,
+        Place::Cluster(_) => return Err(CommandFailure::failed("data of a cluster is not read yet")),
+    };
     let found = find(&records, &arguments.name, arguments.part.as_deref()).await?;
     let scratch = tempfile::tempdir().map_err(CommandFailure::failed)?;
     let mut paths: Vec<PathBuf> = Vec::new();

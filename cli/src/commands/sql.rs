@@ -7,7 +7,6 @@ use rustyline::error::ReadlineError;
 
 use crate::arguments::Sql;
 use crate::failure::CommandFailure;
-use crate::local::records::Records;
 use crate::local::start::RestoredRun;
 use crate::output::{print_table, print_text};
 
@@ -15,7 +14,7 @@ use crate::output::{print_table, print_text};
 const ROWS_SHOWN: usize = 200;
 
 pub async fn sql(arguments: Sql) -> Result<(), CommandFailure> {
-    let records = Records::open(&arguments.store.store).await?;
+    let records = arguments.store.open().await?;
     let stored = records.execution(&arguments.run).await?;
     let name = stored.execution.name_any();
     let restored = RestoredRun::read(&records, stored).await?;

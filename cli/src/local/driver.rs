@@ -5,11 +5,11 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use pintail_api as api;
-use pintail_engine::{Phase, RunOutcome, TaskIndex};
+use pintail_engine::{Phase, TaskIndex};
 use pintail_execution::{Command, CommittedReport, Run, Seen};
 use pintail_protocol::{ExitCode, Failure, FailureClass};
 use pintail_storage::{RunTask, StoreError};
-use tokio::signal::unix::{Signal, SignalKind};
+use tokio::signal::unix::Signal;
 use tokio::task::JoinSet;
 
 use crate::failure::{Code, CommandFailure};
@@ -27,14 +27,6 @@ pub struct Driver {
     pub interrupts: Signal,
 }
 
-/// Ctrl-C, kept from now on until the driver asks for it. Made before a run is on record, so that none goes amiss.
-///
-/// # Errors
-/// Where the system lets no signal be caught.
-pub fn interrupts() -> Result<Signal, CommandFailure> {
-    tokio::signal::unix::signal(SignalKind::interrupt()).map_err(CommandFailure::failed)
-}
-
 /// The processes of a run under way.
 #[derive(Default)]
 struct Processes {
@@ -47,14 +39,14 @@ impl Driver {
     ///
     /// # Errors
     /// Where the store fails, or a second Ctrl-C ends everything at once.
-    pub async fn drive(mut self) -> Result<(api::Execution, RunOutcome), CommandFailure> {
+    pub async fn drive(mut self) -> Result<api::Execution, CommandFailure> {
         let mut processes = Processes::default();
         let mut seen = self.recover().await?;
         let mut cancelled = false;
         loop {
             let commands = self.run.step(std::mem::take(&mut seen), Timestamp::now(), &self.connections);
-            if let Some(outcome) = self.run.outcome() {
-                return self.finish(outcome).await;
+            if self.run.outcome().is_some() {
+                return self.finish().await;
             }
             self.save().await?;
             for command in commands {
@@ -183,12 +175,12 @@ impl Driver {
     }
 
     /// Artifacts first: an Execution that says Succeeded has published.
-    async fn finish(mut self, outcome: RunOutcome) -> Result<(api::Execution, RunOutcome), CommandFailure> {
+    async fn finish(mut self) -> Result<api::Execution, CommandFailure> {
         for artifact in self.run.artifacts() {
             self.records.publish(&artifact).await?;
         }
         self.save().await?;
-        Ok((self.stored.execution, outcome))
+        Ok(self.stored.execution)
     }
 }
 

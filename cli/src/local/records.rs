@@ -11,6 +11,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::failure::CommandFailure;
+use crate::place::{LATEST, newest_first, unknown_run};
 
 /// Manifests of a run are at most a few of these; what is larger is neither written nor read.
 const OBJECT_BYTES: usize = 16 << 20;
@@ -75,7 +76,7 @@ impl Records {
 
     /// The Execution of that name; `@latest` is the newest.
     pub async fn execution(&self, name: &str) -> Result<StoredExecution, CommandFailure> {
-        if name == "@latest" {
+        if name == LATEST {
             let newest = self.executions().await?.into_iter().next();
             let newest = newest.ok_or_else(|| CommandFailure::failed("there is no run in this store yet"))?;
             return Box::pin(self.execution(&newest.metadata.name.unwrap_or_default())).await;
@@ -83,25 +84,17 @@ impl Records {
         let key = layout::execution(DEFAULT_NAMESPACE, name)?;
         match self.store.read_versioned(&key, OBJECT_BYTES).await? {
             Some((bytes, version)) => Ok(StoredExecution { execution: decode(&key, &bytes)?, version }),
-            None => Err(self.unknown(name).await),
+            None => {
+                let known = self.executions().await.unwrap_or_default();
+                Err(unknown_run(name, &known, &format!("in {}", self.store.uri(""))))
+            }
         }
-    }
-
-    async fn unknown(&self, name: &str) -> CommandFailure {
-        /// Names less alike than this are not what was meant.
-        const ALIKE: f64 = 0.75;
-        let executions = self.executions().await.unwrap_or_default();
-        let names = executions.into_iter().filter_map(|execution| execution.metadata.name);
-        let scored = names.map(|known| (strsim::jaro_winkler(&known, name), known));
-        let nearest = scored.filter(|(score, _)| *score >= ALIKE).max_by(|a, b| a.0.total_cmp(&b.0));
-        let hint = nearest.map_or_else(String::new, |(_, known)| format!("; did you mean {known:?}?"));
-        CommandFailure::failed(format!("there is no run {name:?} in {}{hint}", self.store.uri("")))
     }
 
     /// Every Execution, newest first. One that cannot be read is left out, with a line on standard error.
     pub async fn executions(&self) -> Result<Vec<api::Execution>, CommandFailure> {
         let mut executions: Vec<api::Execution> = self.all(&layout::executions(DEFAULT_NAMESPACE)?).await?;
-        executions.sort_by_key(|execution| Reverse(started(execution)));
+        newest_first(&mut executions);
         Ok(executions)
     }
 
@@ -153,10 +146,6 @@ impl Records {
         }
         Ok(objects)
     }
-}
-
-fn started(execution: &api::Execution) -> String {
-    execution.status.as_ref().and_then(|status| status.start_time.clone()).unwrap_or_default()
 }
 
 fn encode<T: Serialize>(object: &T) -> Result<Bytes, CommandFailure> {

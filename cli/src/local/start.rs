@@ -6,7 +6,6 @@ use std::num::NonZero;
 use jiff::Timestamp;
 use kube::ResourceExt;
 use pintail_api as api;
-use pintail_engine::RunOutcome;
 use pintail_execution::{
     BoundInput, BoundSource, CommittedReport, Reusable, Run, RunContext, RunRecord, bound_from_resolved,
     newest_artifact,
@@ -16,7 +15,8 @@ use pintail_protocol::{Failure, TaskReport};
 use pintail_storage::layout::DEFAULT_NAMESPACE;
 
 use crate::failure::CommandFailure;
-use crate::local::driver::{Driver, interrupts};
+use crate::interrupt::interrupts;
+use crate::local::driver::Driver;
 use crate::local::lock::RunLock;
 use crate::local::process::RunnerProgram;
 use crate::local::records::{Records, Revision, SOURCES_ANNOTATION, StoredExecution};
@@ -45,7 +45,7 @@ pub struct NewRun<'a> {
 
 impl NewRun<'_> {
     /// Creates the Execution with everything pinned, then drives it.
-    pub async fn drive(self, records: &Records) -> Result<(api::Execution, RunOutcome), CommandFailure> {
+    pub async fn drive(self, records: &Records) -> Result<api::Execution, CommandFailure> {
         let revision = self.manifests.revision(self.workflow);
         records.keep_revision(&self.plan.revision, &revision).await?;
         let context = RunContext {
@@ -57,7 +57,6 @@ impl NewRun<'_> {
             store: records.store.location().clone(),
         };
         let mut execution = self.execution(&context);
-        let names: Vec<String> = self.plan.tasks.iter().map(|task| task.name.clone()).collect();
         let mut plan = self.plan;
         plan.graph.max_running = max_running();
         let run = Run::new(plan, context, self.inputs, self.reusable).map_err(refused)?;
@@ -66,7 +65,7 @@ impl NewRun<'_> {
         let interrupts = interrupts()?;
         let stored = records.create(execution).await?;
         let _lock = RunLock::take(records.store.location(), &self.name)?;
-        let progress = Progress::new(names.iter().map(String::as_str));
+        let progress = Progress::default();
         progress.note(&format!("{}  {}", self.workflow.name_any(), self.name));
         let connections = self.manifests.connections().clone();
         Driver { run, stored, records: records.clone(), connections, program, progress, interrupts }.drive().await
@@ -139,10 +138,10 @@ impl RestoredRun {
     }
 
     /// Goes on with the run.
-    pub async fn drive(self, records: &Records) -> Result<(api::Execution, RunOutcome), CommandFailure> {
+    pub async fn drive(self, records: &Records) -> Result<api::Execution, CommandFailure> {
         let _lock = RunLock::take(records.store.location(), &self.run.context.name)?;
         let program = RunnerProgram::find(self.manifests.secrets().clone()).map_err(CommandFailure::failed)?;
-        let progress = Progress::new(self.run.plan.tasks.iter().map(|task| task.name.as_str()));
+        let progress = Progress::default();
         progress.note(&format!("{}  {}", self.run.plan.workflow, self.run.context.name));
         let interrupts = interrupts()?;
         let connections = self.manifests.connections().clone();
