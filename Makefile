@@ -1,7 +1,7 @@
 # The front door. Everything here works from a fresh clone; `make help` lists it.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo test lint generate bench cluster cluster-down clean
+.PHONY: help setup build images demo test lint generate bench cluster cluster-down clean
 
 help: ## List what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -9,9 +9,12 @@ help: ## List what can be made
 setup: ## Fetch DuckDB, extensions, example data and what tests need (once; safe to repeat)
 	@scripts/setup
 
-build: ## Build bin/pintail and bin/pintail-runner
+build: ## Build bin/pintail, bin/pintail-operator and bin/pintail-runner
 	@scripts/setup run
 	@scripts/build
+
+images: build ## Write the container images of operator and runner to target/images/
+	@$${CARGO_TARGET_DIR:-target}/release/xtask image
 
 demo: build ## Run the retail-summary example; show its result and its report page
 	@scripts/demo
