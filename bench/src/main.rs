@@ -8,6 +8,7 @@ mod order;
 mod program;
 mod retail;
 mod scheduler;
+mod steps;
 
 use std::process::ExitCode;
 
@@ -22,10 +23,21 @@ const ALL: &[(&str, Benchmark)] = &[
     ("start", engine::start),
     ("retail", retail::run),
     ("copy", engine::copy),
+    ("steps", steps::run),
 ];
 
 fn main() -> ExitCode {
     let wanted: Vec<String> = std::env::args().skip(1).collect();
+    // The rival of `steps` is a process of its own, so that its processor time can be told from the rest.
+    if wanted.first().is_some_and(|name| name == steps::NULL_CONTROLLER) {
+        return match steps::null_controller() {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(failure) => {
+                eprintln!("{}: {failure}", steps::NULL_CONTROLLER);
+                ExitCode::FAILURE
+            }
+        };
+    }
     if let Some(unknown) = wanted.iter().find(|name| ALL.iter().all(|(known, _)| known != name)) {
         let known: Vec<&str> = ALL.iter().map(|(name, _)| *name).collect();
         eprintln!("there is no benchmark {unknown:?}; there are {}", known.join(", "));

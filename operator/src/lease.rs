@@ -18,6 +18,7 @@ use tokio::time::{Instant, sleep, sleep_until, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 
 use crate::Clock;
+use crate::process::causes;
 
 /// The Lease, in the operator's namespace.
 pub const LEASE_NAME: &str = "pintail-operator";
@@ -97,7 +98,7 @@ impl Candidate {
             match timeout(REQUEST_TIMEOUT, self.try_to_acquire(&mut watched)).await {
                 Ok(Ok(Some(held))) => return held,
                 Ok(Ok(None)) => {}
-                Ok(Err(error)) => self.complain("take", &error.to_string()),
+                Ok(Err(error)) => self.complain("take", &causes(&error)),
                 Err(_) => self.complain("take", "no answer"),
             }
             sleep(LOOK_EVERY).await;
@@ -208,7 +209,7 @@ impl Held<'_> {
                 }
                 // Its own reply may have been lost, or someone put a label on it.
                 Ok(Ok(false)) => self.read().await?,
-                Ok(Err(error)) => self.candidate.complain("renew", &error.to_string()),
+                Ok(Err(error)) => self.candidate.complain("renew", &causes(&error)),
                 Err(_) => self.candidate.complain("renew", "no answer"),
             }
             sleep(RENEW_AGAIN_AFTER).await;
@@ -228,7 +229,7 @@ impl Held<'_> {
             Ok(Ok(Some(found))) if holder(&found) == self.candidate.identity => self.lease = found,
             Ok(Ok(Some(found))) => return Err(format!("{:?} holds it now", holder(&found))),
             Ok(Ok(None)) => return Err("it was deleted".to_owned()),
-            Ok(Err(error)) => self.candidate.complain("read", &error.to_string()),
+            Ok(Err(error)) => self.candidate.complain("read", &causes(&error)),
             Err(_) => self.candidate.complain("read", "no answer"),
         }
         Ok(())
@@ -240,7 +241,7 @@ impl Held<'_> {
             self.read().await?;
             let mut free = self.lease.clone();
             free.spec.get_or_insert_default().holder_identity = None;
-            self.candidate.swap(free).await.map_err(|error| error.to_string())
+            self.candidate.swap(free).await.map_err(|error| causes(&error))
         };
         match timeout(REQUEST_TIMEOUT, released).await {
             Ok(Ok(_)) => {}

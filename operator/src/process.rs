@@ -135,7 +135,8 @@ fn stop_on_signals() -> Result<CancellationToken, String> {
 
 async fn connect(metrics: &Metrics) -> Result<Client, String> {
     let config = kube::Config::infer().await.map_err(|error| {
-        format!("there is neither a service account of a pod nor a kubeconfig to reach Kubernetes with: {error}")
+        let causes = causes(&error);
+        format!("there is neither a service account of a pod nor a kubeconfig to reach Kubernetes with: {causes}")
     })?;
     let builder = ClientBuilder::try_from(config).map_err(|error| format!("cannot talk to Kubernetes: {error}"))?;
     Ok(builder.with_layer(&CountRequests(metrics.clone())).build())
@@ -191,7 +192,7 @@ async fn check_kinds(client: &Client) -> Result<(), String> {
         Ok(list) => list.resources.into_iter().map(|resource| resource.name).collect(),
         // Of a group that it does not know the API server says so in plain text, without a reason.
         Err(kube::Error::Api(status)) if status.code == 404 => Vec::new(),
-        Err(error) => return Err(format!("cannot ask Kubernetes for the kinds of {API_VERSION}: {error}")),
+        Err(error) => return Err(format!("cannot ask Kubernetes for the kinds of {API_VERSION}: {}", causes(&error))),
     };
     let wanted = definitions().into_iter().map(|definition| definition.spec.names.plural);
     let missing: Vec<String> = wanted.filter(|plural| !served.contains(plural)).collect();
@@ -211,8 +212,22 @@ async fn installation_uid(client: &Client, settings: &Settings) -> Result<String
         Scope::Namespaces(_) => &settings.namespace,
     };
     let namespace = Api::<Namespace>::all(client.clone()).get(name).await;
-    let namespace = namespace.map_err(|error| format!("cannot read namespace {name}: {error}"))?;
+    let namespace = namespace.map_err(|error| format!("cannot read namespace {name}: {}", causes(&error)))?;
     namespace.uid().ok_or_else(|| format!("namespace {name} has no uid"))
+}
+
+/// An error with all that led to it: a client's own text says little more than that it failed.
+pub(crate) fn causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        let cause_text = cause.to_string();
+        if !text.contains(&cause_text) {
+            text = format!("{text}: {cause_text}");
+        }
+        next = cause.source();
+    }
+    text
 }
 
 #[cfg(test)]

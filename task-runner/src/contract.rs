@@ -134,13 +134,16 @@ fn violation(object: &str, differences: &[(&str, &str, &str)], found: &[ResultCo
 }
 
 /// Whether every value of type `from` is exactly one of type `to`. Names are as DuckDB writes them.
-fn widens(from: &str, to: &str) -> bool {
+pub(crate) fn widens(from: &str, to: &str) -> bool {
     if let (Some(from), Some(to)) = (integer(from), integer(to)) {
         return match (from.signed, to.signed) {
             (true, false) => false,
             (false, true) => to.bits > from.bits,
             _ => to.bits >= from.bits,
         };
+    }
+    if let (Some((width, 0)), Some(to)) = (decimal(from), integer(to)) {
+        return to.signed && width < to.digits;
     }
     if let Some(integer) = integer(from) {
         return match decimal(to) {

@@ -4,6 +4,7 @@
 //! order ─> stage inputs ─> Session (DuckDB, locked down) ─> work ─> upload ─> report ─> _commit
 //! ```
 
+pub mod check;
 pub mod failure;
 pub mod interrupt;
 pub mod log;
@@ -16,6 +17,7 @@ pub mod workspace;
 mod attach;
 mod contract;
 mod copy;
+mod delivered;
 mod export;
 mod files;
 mod inputs;

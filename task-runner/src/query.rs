@@ -6,6 +6,7 @@ use pintail_protocol::{Contract, NamedValue, ResultColumn};
 use serde_json::Value;
 
 use crate::contract;
+use crate::delivered::{deliver, delivered, delivered_columns};
 use crate::failure::TaskFailure;
 use crate::relation::null_violation;
 use crate::session::Session;
@@ -15,7 +16,7 @@ use crate::sql;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WrittenTable {
     pub rows: u64,
-    /// As a reader of the file sees them: Parquet has no HUGEINT (it becomes DOUBLE), ENUM (VARCHAR) or UNION (STRUCT).
+    /// As a reader of the file sees them, see [`crate::delivered`].
     pub columns: Vec<ResultColumn>,
 }
 
@@ -49,13 +50,21 @@ pub fn write_table(
     let query = sql::query(text, what)?;
     let on = |failure: TaskFailure| failure.on(what);
     session.check(query).map_err(on)?;
-    let contract = contract.map(|it| contract::canonical(session, it)).transpose().map_err(on)?;
-    let wrapped = contract.as_ref().map(|it| by_contract(session, query, it, what)).transpose()?.flatten();
+    let found = session.describe(query, &[]).map_err(on)?;
+    let delivered = deliver(query, &found);
+    let contract = contract.map(|it| delivered_contract(session, it)).transpose().map_err(on)?;
+    let body = delivered.as_deref().unwrap_or(query);
+    let projected =
+        contract.as_ref().map(|it| by_contract(body, &delivered_columns(&found), it, what)).transpose()?.flatten();
+    let is_wrapped = delivered.is_some() || projected.is_some();
+    let body = projected.as_deref().unwrap_or(body);
     let file = sql::text(&path.to_string_lossy());
-    let body = wrapped.as_deref().unwrap_or(query);
     let copy = format!("COPY (\n{body}\n) TO {file} (FORMAT parquet, COMPRESSION zstd)");
-    let rows =
-        session.execute(&copy, &[]).map_err(|failure| failure.in_wrapped_query(1, wrapped.is_some()).on(what))?;
+    let rows = session
+        .execute(&copy, &[])
+        .map_err(|failure| failure.in_wrapped_query(1, is_wrapped))
+        .map_err(|failure| if delivered.is_some() { about_digits(failure) } else { failure })
+        .map_err(on)?;
     let columns = session.describe(&format!("FROM read_parquet({file}, hive_partitioning = false)"), &[])?;
     if let Some(contract) = &contract {
         check_no_null(session, contract, &file, what)?;
@@ -63,11 +72,33 @@ pub fn write_table(
     Ok(WrittenTable { rows, columns })
 }
 
+/// The contract with its types as a file has them.
+fn delivered_contract(session: &Session, contract: &Contract) -> Result<Contract, TaskFailure> {
+    let mut contract = contract::canonical(session, contract)?;
+    for column in &mut contract.columns {
+        column.data_type = delivered(&column.data_type);
+    }
+    Ok(contract)
+}
+
+/// A HUGEINT can be longer than the longest DECIMAL.
+fn about_digits(mut failure: TaskFailure) -> TaskFailure {
+    if failure.reason == "ConversionError" && failure.message.contains("DECIMAL") {
+        failure.message += ". Whole numbers of a result have at most 38 digits: cast the column in the query, to DOUBLE \
+                            if it may be rounded or to VARCHAR if not";
+    }
+    failure
+}
+
 /// The query with its columns as the contract has them; `None` where they are so already.
-fn by_contract(session: &Session, query: &str, contract: &Contract, what: &str) -> Result<Option<String>, TaskFailure> {
-    let found = session.describe(query, &[]).map_err(|failure| failure.on(what))?;
-    let projection = contract::project(contract, &found, &format!("the result of {what}"))?;
-    if projection.changes_nothing(&found) {
+fn by_contract(
+    query: &str,
+    found: &[ResultColumn],
+    contract: &Contract,
+    what: &str,
+) -> Result<Option<String>, TaskFailure> {
+    let projection = contract::project(contract, found, &format!("the result of {what}"))?;
+    if projection.changes_nothing(found) {
         return Ok(None);
     }
     Ok(Some(format!("SELECT {} FROM (\n{query}\n)", projection.select_list())))

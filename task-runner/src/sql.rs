@@ -27,7 +27,7 @@ pub fn table(database: &str, name: &str) -> String {
 }
 
 /// Where one statement stands in a text, without the semicolon and what surrounds it.
-fn statements(sql: &str) -> Vec<&str> {
+pub(crate) fn statements(sql: &str) -> Vec<&str> {
     let mut found = Vec::new();
     let (mut start, mut end) = (None, 0);
     for token in Tokens::new(sql) {
@@ -175,7 +175,7 @@ pub(crate) fn may_name_parameters(sql: &str) -> bool {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum TokenKind {
+pub(crate) enum TokenKind {
     /// Whitespace or a comment.
     Blank,
     Semicolon,
@@ -185,20 +185,20 @@ enum TokenKind {
     Other,
 }
 
-struct Token {
-    kind: TokenKind,
-    start: usize,
-    end: usize,
+pub(crate) struct Token {
+    pub kind: TokenKind,
+    pub start: usize,
+    pub end: usize,
 }
 
 /// As much of DuckDB's lexer as tells where a statement ends.
-struct Tokens<'a> {
+pub(crate) struct Tokens<'a> {
     sql: &'a str,
     at: usize,
 }
 
 impl<'a> Tokens<'a> {
-    fn new(sql: &'a str) -> Self {
+    pub fn new(sql: &'a str) -> Self {
         Self { sql, at: 0 }
     }
 

@@ -27,6 +27,9 @@ use crate::{Condition, SecretValue};
 #[x_kube(validation = (
     "[has(self.folder), has(self.s3), has(self.http), has(self.duckdb), has(self.postgres), has(self.smtp), has(self.webhook), has(self.secrets)].filter(x, x).size() == 1",
     "set exactly one of folder, s3, http, duckdb, postgres, smtp, webhook, secrets"
+), validation = (
+    "!has(self.tables) || has(self.duckdb) || has(self.postgres)",
+    "tables belong to duckdb and postgres"
 ))]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct ConnectionSpec {
@@ -56,6 +59,36 @@ pub struct ConnectionSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(extend("minProperties" = 1, "maxProperties" = 32))]
     pub secrets: Option<BTreeMap<String, SecretValue>>,
+    /// Of a database: its tables, which SQL is checked against. Left out: SQL that reads the database is not checked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 500))]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
+    pub tables: Option<Vec<ConnectionTable>>,
+}
+
+/// A table of a database, as far as SQL is checked against it.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ConnectionTable {
+    /// `table` or `schema.table`.
+    #[schemars(length(min = 1, max = 255))]
+    pub name: String,
+    /// All its columns.
+    #[schemars(length(min = 1, max = 1000))]
+    pub columns: Vec<TableColumn>,
+}
+
+/// A column of a table of a database.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct TableColumn {
+    /// Name of the column.
+    #[schemars(length(min = 1, max = 255))]
+    pub name: String,
+    /// DuckDB type, as DuckDB sees the column.
+    #[serde(rename = "type")]
+    #[schemars(length(min = 1, max = 1024))]
+    pub data_type: String,
 }
 
 /// Files below a folder of this machine.

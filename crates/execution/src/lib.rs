@@ -9,6 +9,7 @@
 //! ```
 
 mod artifact;
+mod check;
 mod connection;
 mod input;
 mod name;
@@ -21,8 +22,9 @@ mod status;
 mod tests;
 
 pub use artifact::newest_artifact;
+pub use check::{Datasets, broken_readers, check_problems, check_request, dataset_of, published};
 pub use connection::{ConnectionError, VOLUMES, connection_target};
 pub use input::{BoundInput, BoundSource, bound_from_resolved, resolved_from_bound};
-pub use name::{artifact_name, execution_name, message_id, sql_name};
+pub use name::{artifact_name, execution_name, label_digest, message_id, pod_name, sql_name};
 pub use record::{RecordError, RunRecord, TaskRecord};
 pub use run::{Command, CommittedReport, Connections, Reusable, Run, RunContext, Seen};

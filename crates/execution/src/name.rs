@@ -43,6 +43,20 @@ pub fn execution_name(workflow: &str, randomness: [u8; 4]) -> String {
     format!("{}-{}", head(workflow, 52), base32(&randomness, 5))
 }
 
+/// Name of the pod of one attempt: it is the intent to run it, so it is the same whoever creates the pod. At most 62 bytes.
+#[must_use]
+pub fn pod_name(execution: &str, execution_uid: &str, task: &str, item: Option<u32>, attempt: u32) -> String {
+    let item = item.map(|item| item.to_string()).unwrap_or_default();
+    let digest = digest(&[execution_uid, task, &item, &attempt.to_string()]);
+    format!("{}-{}-{digest}", head(execution, 30), head(&task.replace('_', "-"), 20))
+}
+
+/// A digest of names for a label, where a name may be too long or of other characters.
+#[must_use]
+pub fn label_digest(parts: &[&str]) -> String {
+    digest(parts)
+}
+
 /// Stable id of a message that a task sends.
 #[must_use]
 pub fn message_id(execution_uid: &str, task: &str) -> String {
@@ -75,6 +89,20 @@ mod tests {
         assert_ne!(name, artifact_name("sales_trends", "u2", "trends", &day("2026-11-20")));
         assert_ne!(name, artifact_name("sales_trends", "u1", "trends", &day("2026-11-21")));
         assert_ne!(name, artifact_name("sales_trends", "u1", "other", &day("2026-11-20")));
+    }
+
+    #[test]
+    fn a_pod_has_one_name_per_attempt_within_its_limit() {
+        let name = pod_name("retail-summary", "u1", "year_trends", None, 1);
+        assert!(name.starts_with("retail-summary-year-trends-"), "{name}");
+        assert_eq!(name, pod_name("retail-summary", "u1", "year_trends", None, 1));
+        let others = [
+            pod_name("retail-summary", "u1", "year_trends", None, 2),
+            pod_name("retail-summary", "u1", "year_trends", Some(1), 1),
+            pod_name("retail-summary", "u2", "year_trends", None, 1),
+        ];
+        assert!(!others.contains(&name));
+        assert!(pod_name(&"e".repeat(63), "u", &"t".repeat(40), Some(9999), 99).len() <= 63);
     }
 
     #[test]

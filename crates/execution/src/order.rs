@@ -415,7 +415,7 @@ fn text(value: &Value) -> Option<String> {
 }
 
 /// The DuckDB type that a JSON value has by itself.
-fn json_type(value: &Value) -> String {
+pub(crate) fn json_type(value: &Value) -> String {
     match value {
         Value::Null | Value::String(_) => "VARCHAR".to_owned(),
         Value::Bool(_) => "BOOLEAN".to_owned(),
@@ -457,7 +457,7 @@ fn options_of(options: Option<&api::FormatOptions>) -> protocol::FormatOptions {
     }
 }
 
-fn contract_of(contract: &plan::Contract) -> protocol::Contract {
+pub(crate) fn contract_of(contract: &plan::Contract) -> protocol::Contract {
     protocol::Contract {
         columns: contract
             .columns

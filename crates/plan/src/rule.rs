@@ -15,6 +15,11 @@ macro_rules! rules {
                 match self { $(Rule::$variant => $id),* }
             }
 
+            /// Whether it tells of something that is not wrong.
+            pub fn is_note(self) -> bool {
+                self == Rule::NotChecked
+            }
+
             /// What is demanded, in one sentence.
             pub fn title(self) -> &'static str {
                 match self { $(Rule::$variant => $title),* }
@@ -84,8 +89,8 @@ rules! {
         "`reads`, `writes`, `connection` and `into` name Connections by their SQL names, with `_` for `-`. Give the manifest of the Connection to the command as well: `pintail lint retail.yaml connections/dev/`.";
     UnfitConnection, "unfit-connection", "A connection is of a kind that fits its use.",
         "`reads` takes databases (`duckdb`, `postgres`) and `secrets`, `writes` takes databases, `notify` takes `smtp` and `webhook`, files come from `folder`, `s3` and `http` and go to `folder` and `s3`. To read files in SQL, bind them as a table: `inputs: [ { name: raw, type: table, default: { connection: files, path: \"*.csv\" } } ]`, then `uses: [raw]`.";
-    UndeclaredConnection, "undeclared-connection", "A task declares the database that it loads into.",
-        "A task that loads into `lake.trips` must have `writes: [lake]`: `writes` decides which databases are attached read-write, and which tasks may not run at the same time.";
+    UndeclaredConnection, "undeclared-connection", "A task declares the databases that it uses.",
+        "A task whose SQL names `lake.trips` must have `reads: [lake]`, and one that loads into it or changes it must have `writes: [lake]`: `writes` decides which databases are attached read-write, and which tasks may not run at the same time.";
     InvalidUrl, "invalid-url", "An address is a URL of http or https without credentials.",
         "`url` of `http` and `webhook` and `endpoint` of `s3` begin with `https://` or `http://`, as in `https://data.example.com/files`. A user, password or token in it would be seen by everyone who may read the Connection: use `bearerTokenFrom`, or `urlFrom` for a webhook whose address is the secret.";
     // Types and values.
@@ -113,6 +118,38 @@ rules! {
         "Values reach SQL as parameters, never by pasting text, which would let data change the statement. For an input `min_quantity` list it in `uses` and write `$min_quantity`; for anything else name it: `with: { top: $(inputs.pages * 2) }` and `$top`.";
     MissingQuery, "missing-query", "A DuckDB task has a query that is not empty.",
         "A task of kind `duckdb` needs a `query`, a `queryFrom` or `outputs` with a query each; SQL of white space and comments only gives no result. `setup` prepares the session and is no query.";
+    SqlSyntax, "sql-syntax", "SQL can be parsed.",
+        "DuckDB cannot read the statement from this place on; often the slip is the word before it. `SELEC id FROM orders` is refused with the hint `SELECT`. SQL of a task is DuckDB's: what another database writes differently, `SELECT TOP 5 …`, is `SELECT … LIMIT 5` here.";
+    OneStatement, "one-statement", "A query is one statement, and so is each entry of `setup`.",
+        "A `query` gives one result, so it holds one statement; a `;` or comments after it do no harm. Statements that have to run before it go to `setup`, one an entry: `setup: [ CREATE TEMP TABLE t AS SELECT 1 AS a ]`.";
+    StatementNotAllowed, "statement-not-allowed", "SQL reads what the task was given and gives rows.",
+        "A `query` returns rows: SELECT, FROM, WITH, VALUES, PIVOT and the like. `setup` makes tables, views, macros and types, changes rows and sets variables; to attach, install, copy, configure or to read files is not for SQL. Bind files to an input as a table, name databases in `reads` or `writes`, and write files with an `export` task.";
+    UnknownTable, "unknown-table", "A table that SQL names exists.",
+        "A query sees the tables of its task's `uses` and `with`, those of the databases in `reads` and `writes`, and what `setup` makes. `FROM recnt` is refused with the hint `recent`. A table of a database is one that its Connection lists under `tables`, or that a load task makes.";
+    UnknownColumn, "unknown-column", "A column that is named exists.",
+        "SQL, charts, and the `key`, `prefer` and `watermark` of a load name columns; these are known from the contracts of inputs, the `tables` of connections and the queries before. `SELECT quantty FROM recent` is refused with the columns that there are and the hint `quantity`.";
+    UnknownFunction, "unknown-function", "A function that SQL calls exists.",
+        "Functions are DuckDB's own and the macros that `setup` makes. `nvl(a, 0)` is refused with the hint `coalesce`. Functions of extensions that Pintail does not load are not there.";
+    ArgumentTypes, "argument-types", "A function or operator takes the types that it is given.",
+        "`sum(code)` of a text and `day + 'x'` of a date give nothing. Cast what is text: `sum(TRY_CAST(code AS DOUBLE))`; TRY_CAST gives NULL for text that is no number, CAST fails.";
+    ComparedTypes, "compared-types", "Text is not compared with numbers.",
+        "DuckDB would cast the text of every row to a number, and fail at the first that is none. `WHERE code = 5`, `code IN (1, 2)` and a join of a text with a number are refused: write `code = '5'`, or `TRY_CAST(code AS BIGINT) = 5`. So is a text in quotes that is no value of the type it is compared with, as in `quantity = 'many'`.";
+    Grouping, "grouping", "A query with aggregates groups by its other columns.",
+        "Beside `sum(…)` or `count(*)` a column has one value only if the query groups by it: `SELECT city, count(*) FROM rides GROUP BY ALL`. `WHERE` comes before aggregates, `HAVING` after them; `QUALIFY` filters by window functions.";
+    AmbiguousColumn, "ambiguous-column", "A column's name means one column.",
+        "Two tables of a join have a column of that name, or a result has it twice. Say of which table: `orders.id`; or give it a name of its own: `orders.id AS order_id`.";
+    UnknownParameter, "unknown-parameter", "A parameter that SQL names is given.",
+        "`$min_quantity` is a scalar input or a value that the task names in `uses` or `with`, a value of a connection of kind `secrets`, or the `bind` of a watermark. Parameters have names: `?` and `$1` are none.";
+    UnusedParameter, "unused-parameter", "A scalar that a task is given is used.",
+        "A scalar in `uses` or `with` that no statement names has no effect; most often the filter was forgotten: `WHERE quantity > $min_quantity`. Remove it, or use it.";
+    BrokenContract, "broken-contract", "A result has the columns that are declared.",
+        "`columns` of an output promise names and types; the query has to give each, in that type or one that it holds without loss. So have a dataset that another workflow reads, and a query that loads into a table that is there. Types that Parquet lacks are kept as others: HUGEINT, which `sum` of whole numbers gives, as DECIMAL(38,0), ENUM as VARCHAR. `CAST(sum(quantity) AS BIGINT) AS quantity` fits `{ name: quantity, type: BIGINT }`.";
+    WrongColumnType, "wrong-column-type", "A column has a type that fits its use.",
+        "The vertical columns of a chart are numbers; a watermark is a date, a timestamp or a number. Cast the column in the query, or name another.";
+    InvalidSql, "invalid-sql", "DuckDB takes the SQL.",
+        "DuckDB refuses the statement for a reason of its own, which the message gives: the sides of a UNION with different numbers of columns, for example.";
+    NotChecked, "not-checked", "SQL is checked as far as its tables are known.",
+        "This is a note and no mistake: nothing is known of a table, so the queries that read it, and what comes of them, are only parsed. Give an input `columns`, a Connection `tables`, a PIVOT the list of its values (`PIVOT t ON city IN ('Oslo', 'Rome') USING sum(n)`), or an output its `columns`, from where on everything is checked again.";
     // Tasks.
     WrongResultKind, "wrong-result-kind", "A result is used as what it is.",
         "A table is used as a table by `uses`. A result of `kind: Values` is one row for expressions: `with: { mean: $(tasks.stats.mean) }`. A report is a file and can be attached to a message. `export`, `copy` and `notify` have no result: order after them by `dependsOn`.";

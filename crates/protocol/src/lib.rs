@@ -8,12 +8,14 @@
 //! environment variable that holds them). Orders and reports carry a format number: a reader takes its own and the one
 //! before, and refuses newer ones with a clear error.
 
+mod check;
 mod connection;
 mod exit;
 mod order;
 mod pod;
 mod report;
 
+pub use check::*;
 pub use connection::*;
 pub use exit::*;
 pub use order::*;

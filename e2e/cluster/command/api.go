@@ -91,7 +91,13 @@ func startAPI(c *cluster, ended <-chan os.Signal) (*supervisor, error) {
 // bringUpAPI returns when pods can be created: that needs the namespace's service account, which a controller makes.
 func (s *supervisor) bringUpAPI(ended <-chan os.Signal) error {
 	done := make(chan error, 1)
-	go func() { done <- errors.Join(s.bringUp(), s.awaitServiceAccount()) }()
+	go func() {
+		err := s.bringUp()
+		if err == nil {
+			err = s.awaitServiceAccount()
+		}
+		done <- err
+	}()
 	select {
 	case err := <-done:
 		s.finish()
@@ -106,7 +112,8 @@ func (s *supervisor) awaitServiceAccount() error {
 	if err != nil {
 		return err
 	}
-	return s.await(answers(api, s.cluster.apiServer()+"/api/v1/namespaces/default/serviceaccounts/default"))
+	account := s.cluster.apiServer() + "/api/v1/namespaces/default/serviceaccounts/default"
+	return s.await("kube-controller-manager", "no service account was made", answers(api, account))
 }
 
 // runCommand runs a command of the caller and ends as it does. Signals are passed on to it.

@@ -99,23 +99,34 @@ func verb(one *cluster, name string, arguments []string) error {
 	case nodeVerb:
 		return holdNode(arguments[0])
 	}
+	inside := verbOfRunning(one, name, arguments)
+	if inside == nil {
+		return usageError(fmt.Sprintf("there is no verb %q; see `scripts/cluster help`", name))
+	}
 	if err := one.load(); err != nil {
 		return err
 	}
+	return inside()
+}
+
+// verbOfRunning is what a verb does that needs a cluster that is up, or nil where there is no such verb.
+func verbOfRunning(one *cluster, name string, arguments []string) func() error {
 	switch name {
 	case "env":
-		fmt.Print(one.environment())
-		return nil
+		return func() error {
+			fmt.Print(one.environment())
+			return nil
+		}
 	case "kubectl", "helm":
-		return one.replaceBy(name, arguments)
+		return func() error { return one.replaceBy(name, arguments) }
 	case "import":
-		return one.importImages(arguments)
+		return func() error { return one.importImages(arguments) }
 	case "status", "stop", "start", "restart", "signal":
-		return one.control(append([]string{name}, arguments...))
+		return func() error { return one.control(append([]string{name}, arguments...)) }
 	case "check":
-		return check(one)
+		return func() error { return check(one) }
 	}
-	return usageError(fmt.Sprintf("there is no verb %q; see `scripts/cluster help`", name))
+	return nil
 }
 
 // replaceBy makes this process the program, so that its signals and its terminal are those of the caller.

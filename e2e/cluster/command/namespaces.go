@@ -215,7 +215,7 @@ func (s *supervisor) awaitNode(n node) error {
 	if err != nil {
 		return err
 	}
-	err = s.await(func() error {
+	return s.await(n.component("kubelet"), n.name+" is not ready", func() error {
 		response, err := api.Get(s.cluster.apiServer() + "/api/v1/nodes/" + n.name)
 		if err != nil {
 			return err
@@ -240,10 +240,6 @@ func (s *supervisor) awaitNode(n node) error {
 		}
 		return errors.New("it has not registered itself")
 	})
-	if err != nil {
-		return fmt.Errorf("%s is not ready: %w%s", n.name, err, s.cluster.lastLines(n.component("kubelet")))
-	}
-	return nil
 }
 
 // addNode makes the namespaces of a node beside the first: mounts and a network, with a cable to the first node's.

@@ -56,8 +56,8 @@ func (s *supervisor) bringUp() error {
 			begun = append(begun, s.begin(one))
 		}
 		for _, one := range begun {
-			if err := s.await(one.healthy); err != nil {
-				return fmt.Errorf("%s is not healthy: %w%s", one.name, err, s.cluster.lastLines(one.name))
+			if err := s.await(one.name, one.name+" is not healthy", one.healthy); err != nil {
+				return err
 			}
 		}
 	}
@@ -71,8 +71,9 @@ func (s *supervisor) finish() {
 	s.isUp = true
 }
 
-// await tries until it succeeds, a component ends or the time is over.
-func (s *supervisor) await(attempt func() error) error {
+// await tries until it succeeds. Where any component ends, that is the error; where the time is over, what was awaited and
+// the last lines of the component that should have done it.
+func (s *supervisor) await(component, failing string, attempt func() error) error {
 	var failure error
 	err := waitFor(healthLimit, func() error {
 		select {
@@ -85,7 +86,10 @@ func (s *supervisor) await(attempt func() error) error {
 	if failure != nil {
 		return failure
 	}
-	return err
+	if err != nil {
+		return fmt.Errorf("%s: %w%s", failing, err, s.cluster.lastLines(component))
+	}
+	return nil
 }
 
 func (s *supervisor) begin(one component) *part {

@@ -1,16 +1,170 @@
-use tokio_util::sync::CancellationToken;
+//! All controllers.
+//!
+//! ```text
+//! watches ─> what is known, and a queue a kind ─> reconcile: observe ─> decide (pure) ─> perform
+//! ```
 
-use crate::Context;
+mod artifact;
+mod connection;
+mod error;
+mod event;
+pub(crate) mod execution;
+mod object;
+mod pods;
+mod revision;
+mod unit;
+mod workflow;
+
+use std::collections::HashMap;
+use std::future::Future;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use futures::{FutureExt, StreamExt, stream};
+use kube::ResourceExt;
+use kube::core::DynamicObject;
+use kube::runtime::controller::{Action, Config};
+use kube::runtime::Controller;
+use tokio_util::sync::CancellationToken;
+use tracing::Instrument;
+
+use crate::{Context, Reconciled, Scope};
+use error::ReconcileError;
+use unit::{Kind, Unit};
+
+/// Reconciles of one kind and unit at once: enough to hide the time of requests, few enough for one API server.
+const CONCURRENCY: u16 = 16;
 
 /// Why the controllers cannot go on.
 #[derive(Debug, thiserror::Error)]
-pub enum OperatorError {}
+pub enum OperatorError {
+    /// A watch or a controller ended, which none does by itself.
+    #[error("the {0} ended unexpectedly: the operator must be started anew")]
+    Ended(&'static str),
+}
 
 /// Runs every controller until `shutdown`.
 ///
 /// # Errors
 /// Where they cannot go on.
-pub async fn run_controllers(_context: Context, shutdown: CancellationToken) -> Result<(), OperatorError> {
-    shutdown.cancelled().await;
-    Ok(())
+pub async fn run_controllers(context: Context, shutdown: CancellationToken) -> Result<(), OperatorError> {
+    let namespaces = match &context.settings.scope {
+        Scope::Cluster => vec![None],
+        Scope::Namespaces(names) => names.iter().cloned().map(Some).collect(),
+    };
+    let units = namespaces.into_iter().map(|namespace| {
+        let unit = Arc::new(Unit::new(context.clone(), namespace));
+        run_unit(unit, shutdown.clone()).boxed()
+    });
+    futures::future::try_join_all(units).await.map(drop)
+}
+
+async fn run_unit(unit: Arc<Unit>, shutdown: CancellationToken) -> Result<(), OperatorError> {
+    let controllers = [
+        control(&unit, &shutdown, |unit| &unit.workflows, workflow::reconcile).boxed(),
+        control(&unit, &shutdown, |unit| &unit.connections, connection::reconcile).boxed(),
+        control(&unit, &shutdown, |unit| &unit.executions, execution::reconcile).boxed(),
+        control(&unit, &shutdown, |unit| &unit.artifacts, artifact::reconcile).boxed(),
+    ];
+    let controllers = futures::future::join_all(controllers);
+    tokio::select! {
+        _ = controllers => if shutdown.is_cancelled() { Ok(()) } else { Err(OperatorError::Ended("controllers")) },
+        () = follow(&unit) => Err(OperatorError::Ended("watches")),
+    }
+}
+
+/// Keeps all that is known of the unit up to date.
+async fn follow(unit: &Unit) {
+    let all = |object: &DynamicObject, namespace: &str, kind: &Kind| kind.enqueue(namespace, &object.name_any());
+    let within = |object: &DynamicObject| object.namespace().unwrap_or_default();
+    let workflows = unit.follow(&unit.workflows, |workflow, _| {
+        all(workflow, &within(workflow), &unit.workflows);
+        unit.enqueue_waiting(&within(workflow));
+    });
+    let connections = unit.follow(&unit.connections, |connection, _| {
+        let namespace = within(connection);
+        all(connection, &namespace, &unit.connections);
+        unit.workflows.within(&namespace).for_each(|workflow| all(&workflow, &namespace, &unit.workflows));
+        unit.enqueue_waiting(&namespace);
+    });
+    let executions = unit.follow(&unit.executions, |execution, gone| {
+        if gone {
+            let uid = execution.uid().unwrap_or_default();
+            unit.memory.forget(&uid);
+            unit.context.metrics.execution_inactive(&uid);
+        } else {
+            all(execution, &within(execution), &unit.executions);
+        }
+    });
+    let artifacts = unit.follow(&unit.artifacts, |artifact, _| {
+        all(artifact, &within(artifact), &unit.artifacts);
+        unit.enqueue_waiting(&within(artifact));
+    });
+    tokio::select! {
+        () = workflows => {},
+        () = connections => {},
+        () = executions => {},
+        () = artifacts => {},
+        () = unit.follow_pods() => {},
+    }
+}
+
+/// Reconciles the objects of one kind until `shutdown`, each by itself: what fails of one is tried again and holds no
+/// other up.
+async fn control<F>(
+    unit: &Arc<Unit>,
+    shutdown: &CancellationToken,
+    kind: fn(&Unit) -> &Kind,
+    reconcile: impl Fn(Arc<Unit>, Arc<DynamicObject>) -> F + Copy + Send + Sync + 'static,
+) where
+    F: Future<Output = Result<Action, ReconcileError>> + Send + 'static,
+{
+    let Some(queue) = kind(unit).take_queue() else { return };
+    let name = kind_name(&kind(unit).resource.kind);
+    let failures: Arc<Mutex<HashMap<String, u32>>> = Arc::default();
+    let run = move |object: Arc<DynamicObject>, unit: Arc<Unit>| {
+        let failures = Arc::clone(&failures);
+        let span = tracing::info_span!("reconcile", kind = name, namespace = object.namespace(), name = object.name_any());
+        async move {
+            let started = tokio::time::Instant::now();
+            let uid = object.uid().unwrap_or_default();
+            let result = reconcile(Arc::clone(&unit), object).await;
+            let outcome = result.as_ref().err().map_or(Reconciled::Done, ReconcileError::outcome);
+            unit.context.metrics.reconciled(name, outcome, started.elapsed());
+            Ok::<Action, std::convert::Infallible>(retried(&failures, uid, result))
+        }
+        .instrument(span)
+    };
+    Controller::for_stream_with(stream::pending(), kind(unit).objects.clone(), kind(unit).resource.clone())
+        .with_config(Config::default().concurrency(CONCURRENCY))
+        .reconcile_on(queue)
+        .graceful_shutdown_on(shutdown.clone().cancelled_owned())
+        .run(run, |_, error, _| match *error {}, Arc::clone(unit))
+        .for_each(|_| std::future::ready(()))
+        .await;
+}
+
+/// When to come back: as the reconcile said, or after a failure the later the more there were in a row.
+fn retried(failures: &Mutex<HashMap<String, u32>>, uid: String, result: Result<Action, ReconcileError>) -> Action {
+    let mut failures = failures.lock().unwrap_or_else(PoisonError::into_inner);
+    match result {
+        Ok(action) => {
+            failures.remove(&uid);
+            action
+        }
+        Err(error) => {
+            let count = failures.entry(uid).or_default();
+            let after = error.retry_after(*count);
+            *count = count.saturating_add(1);
+            match error {
+                ReconcileError::Conflict => tracing::debug!("{error}"),
+                _ => tracing::warn!(failures = *count, "{error}"),
+            }
+            Action::requeue(after)
+        }
+    }
+}
+
+/// Labels of metrics are words of the program's own.
+fn kind_name(kind: &str) -> &'static str {
+    ["Workflow", "Connection", "Execution", "Artifact"].into_iter().find(|name| *name == kind).unwrap_or("Other")
 }

@@ -27,7 +27,7 @@ impl Pair {
     }
 }
 
-pub(super) fn is_same(a: &str, b: &str) -> bool {
+pub(crate) fn is_same(a: &str, b: &str) -> bool {
     a.eq_ignore_ascii_case(b)
 }
 
@@ -156,7 +156,7 @@ fn decimal_scale(data_type: &str) -> Option<u8> {
 
 /// Whether a cast keeps every value, or fails where it cannot. A cast that would round, or change what a value means, is not
 /// one of them.
-pub(super) fn keeps_values(from: &str, to: &str) -> bool {
+pub(crate) fn keeps_values(from: &str, to: &str) -> bool {
     if from == to {
         return true;
     }
@@ -181,7 +181,7 @@ fn is_text(data_type: &str) -> bool {
 
 /// How a watermark column counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Measure {
+pub(crate) enum Measure {
     Time,
     Integer,
     /// Decimal or float.
@@ -189,7 +189,7 @@ pub(super) enum Measure {
 }
 
 /// How the values of a type grow; `None` for types that no watermark can have.
-pub(super) fn measure(data_type: &str) -> Option<Measure> {
+pub(crate) fn measure(data_type: &str) -> Option<Measure> {
     match family(data_type) {
         Family::Integer(_) => Some(Measure::Integer),
         Family::Decimal { .. } | Family::Float(_) => Some(Measure::Fraction),

@@ -49,6 +49,7 @@ use crate::failure::TaskFailure;
 use crate::inputs;
 use crate::session::Session;
 use batch::Batch;
+pub(crate) use columns::{Measure, is_same, keeps_values, measure};
 use ledger::Ledger;
 use target::Target;
 

@@ -2,7 +2,7 @@ use std::sync::Arc;
 
 use pintail_api as api;
 
-use super::tree::{Node, NodeValue, Position, Style};
+use super::tree::{Node, NodeValue, Position};
 use super::{ConfigMap, Kustomization, Secret};
 use crate::Rule;
 use crate::problem::{FieldPath, Located, Problem};
@@ -99,29 +99,6 @@ impl Document {
     /// The place of an offset in a scalar's text, where the text stands in the file as it is read.
     fn place_in_text(&self, node: &Node, offset: usize) -> Option<Position> {
         let NodeValue::Text(text, style) = &node.value else { return None };
-        let before = text.get(..offset)?;
-        match style {
-            Style::Plain | Style::Quoted => {
-                let quote = usize::from(*style == Style::Quoted);
-                let line = self.text.lines().nth(node.at.line - 1)?;
-                let skipped = node.at.column - 1 + quote;
-                let start = line.char_indices().nth(skipped).map(|(start, _)| start)?;
-                let is_verbatim = line[start..].starts_with(before);
-                is_verbatim.then(|| Position { line: node.at.line, column: skipped + before.chars().count() + 1 })
-            }
-            Style::Literal => {
-                let line_start = before.rfind('\n').map_or(0, |at| at + 1);
-                let content = text[line_start..].lines().next().unwrap_or_default();
-                let breaks = before.matches('\n').count();
-                // The parser gives the place of the first line, or that of the `|` above it.
-                let (line_number, indentation) = (node.at.line..=node.at.line + 1).find_map(|first| {
-                    let line = self.text.lines().nth(first + breaks - 1)?;
-                    let indentation = line.strip_suffix(content)?;
-                    indentation.bytes().all(|byte| byte == b' ').then_some((first + breaks, indentation.len()))
-                })?;
-                Some(Position { line: line_number, column: indentation + before[line_start..].chars().count() + 1 })
-            }
-            Style::Folded => None,
-        }
+        super::place::in_source(&self.text, node.at, text, *style, offset)
     }
 }

@@ -9,6 +9,7 @@
 mod check;
 mod core;
 mod document;
+mod place;
 mod scalar;
 mod schema;
 #[cfg(test)]

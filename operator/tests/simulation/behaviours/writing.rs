@@ -81,10 +81,18 @@ pub async fn a_patch_with_an_older_version_is_a_conflict(place: Place) {
     assert_eq!((status.code, status.reason.as_str()), (409, "Conflict"));
 }
 
-pub async fn a_patch_with_another_uid_is_a_conflict(place: Place) {
+pub async fn a_patch_with_another_uid_is_refused(place: Place) {
     place.create(execution("x")).await;
     let patch = json!({ "metadata": { "uid": "00000000-0000-4000-8000-000000000000", "labels": { "a": "b" } } });
     let status = refused(merge(&place.api::<api::Execution>(), "x", patch).await);
+    assert_eq!((status.code, status.reason.as_str()), (422, "Invalid"));
+    assert!(status.message.starts_with("Execution.pintail.dev \"x\" is invalid: metadata.uid"), "{}", status.message);
+}
+
+pub async fn a_replace_of_another_uid_is_a_conflict(place: Place) {
+    let mut object = place.create(execution("x")).await;
+    object.metadata.uid = Some("00000000-0000-4000-8000-000000000000".to_owned());
+    let status = refused(place.api::<api::Execution>().replace("x", &PostParams::default(), &object).await);
     assert_eq!((status.code, status.reason.as_str()), (409, "Conflict"));
 }
 

@@ -189,6 +189,11 @@ fn patched(
         Patch::Apply(change) => change,
     };
     let old = objects.get(key)?;
+    let uid = &change["metadata"]["uid"];
+    if uid.is_string() && *uid != old["metadata"]["uid"] {
+        let why = format!("Invalid value: {uid}: field is immutable");
+        return Err(Refusal::invalid(call.resource, &key.name, "metadata.uid", &why));
+    }
     let mut body = (*old).clone();
     merge(&mut body, change);
     let outcome: Outcome = objects.update(key, body, part, dry);
