@@ -55,7 +55,9 @@ impl StoreErrorClass {
     fn advice(self) -> &'static str {
         match self {
             Self::Unreachable => "; check that the store is up and, for a bucket, AWS_ENDPOINT_URL",
-            Self::NoCredential => "; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or give the machine a role",
+            Self::NoCredential => {
+                "; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (on a cluster: by the Secret of the store in the namespace), or give the machine a role"
+            }
             Self::Denied => {
                 "; check the rights on it and, for a bucket, AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_REGION"
             }
