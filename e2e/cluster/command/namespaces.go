@@ -28,6 +28,9 @@ const (
 	reportFile = 5
 )
 
+// Where the machine's own /var is, inside: what the first node writes to its /var is not for the others.
+const machineVariable = "/run/machine-variable"
+
 // Settings of the whole kernel that kubelet changes. In the cluster a file is in the place of each.
 var kernelSettings = []string{
 	"vm/overcommit_memory", "vm/panic_on_oom", "kernel/panic", "kernel/panic_on_oops",
@@ -96,6 +99,12 @@ func (c *cluster) separateMounts() error {
 			return fmt.Errorf("mount %s on %s: %w", step.kind, step.target, err)
 		}
 	}
+	if err := os.Mkdir(machineVariable, 0o755); err != nil {
+		return err
+	}
+	if err := syscall.Mount("/var", machineVariable, "", syscall.MS_BIND, ""); err != nil {
+		return fmt.Errorf("mount /var on %s: %w", machineVariable, err)
+	}
 	if err := overlayVariable(c.path("variable")); err != nil {
 		return err
 	}
@@ -116,7 +125,7 @@ func overlayVariable(folder string) error {
 	if err := errors.Join(os.Mkdir(upper, 0o755), os.Mkdir(work, 0o755)); err != nil {
 		return err
 	}
-	options := fmt.Sprintf("lowerdir=/var,upperdir=%s,workdir=%s", upper, work)
+	options := fmt.Sprintf("lowerdir=%s,upperdir=%s,workdir=%s", machineVariable, upper, work)
 	if err := syscall.Mount("overlay", "/var", "overlay", 0, options); err != nil {
 		return fmt.Errorf("mount an overlay on /var: %w", err)
 	}
@@ -295,10 +304,10 @@ func holdNode(folder string) error {
 	if err := syscall.Mount("", "/", "", syscall.MS_REC|syscall.MS_SHARED, ""); err != nil {
 		return err
 	}
-	if err := syscall.Mount("tmpfs", "/run", "tmpfs", 0, "mode=755"); err != nil {
+	if err := overlayVariable(variable); err != nil {
 		return err
 	}
-	if err := overlayVariable(variable); err != nil {
+	if err := syscall.Mount("tmpfs", "/run", "tmpfs", 0, "mode=755"); err != nil {
 		return err
 	}
 	if err := os.WriteFile("/proc/sys/net/ipv4/ip_forward", []byte("1"), 0o644); err != nil {
