@@ -142,6 +142,30 @@ pub struct Resolved {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 1024))]
     pub store: Option<String>,
+    /// On a cluster: what a pod of the runner image needs to read the store, for `pintail preview` and `logs`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reader: Option<Reader>,
+}
+
+/// What a pod of the runner image needs to read the store. No secret is in it, only the name of one.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Reader {
+    /// ServiceAccount of the pod.
+    #[schemars(length(max = 253))]
+    pub service_account: String,
+    /// Secret whose keys become its environment; none where it has a workload identity.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 253))]
+    pub secret_name: Option<String>,
+    /// Further environment, such as the address of the store.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(extend("maxProperties" = 50))]
+    pub environment: BTreeMap<String, String>,
+    /// Secrets with which its image is pulled.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 10), inner(length(max = 253)))]
+    pub image_pull_secrets: Vec<String>,
 }
 
 /// What an input is bound to.
