@@ -130,9 +130,10 @@ class Receiver:
     token: str | None = None
     always: tuple[int, bytes] | None = None
     requests: list[Request] = field(default_factory=list)
+    address: str = "127.0.0.1"
 
     def __post_init__(self):
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), _Handler)
+        self._server = ThreadingHTTPServer((self.address, 0), _Handler)
         self._server.receiver = self
         self.port = self._server.server_address[1]
 

@@ -1,0 +1,193 @@
+"""One cluster, one installation and one set of servers for all tests; a namespace for each. See README.md."""
+
+import logging
+import os
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+import yaml
+from cluster import Cluster, Gate, start
+from installation import PROGRAMS, Installation, build_images, example_servers, import_images
+from moto.server import ThreadedMotoServer
+from scenarios import SCENARIOS, OnCluster, run_locally
+from servers import Buckets, Mailbox, Postgres, Receiver, running
+from workspace import Workspace
+
+for name in ("werkzeug", "mail.log", "botocore", "urllib3"):
+    logging.getLogger(name).setLevel(logging.ERROR)
+
+# Scenarios that run at the same time: pods wait for each other anyway on two processors.
+AT_ONCE = 4
+
+
+def pytest_sessionstart(session):
+    if missing := [str(path) for path in PROGRAMS if not path.exists()]:
+        raise pytest.UsageError(f"{', '.join(missing)} missing: `make build` makes them")
+    if not os.environ.get("KUBECONFIG") and os.geteuid() != 0:
+        raise pytest.UsageError("the cluster needs root: run `make e2e` as root, or set KUBECONFIG to a cluster of yours")
+
+
+def pytest_terminal_summary(terminalreporter):
+    """What tests noted for people: seeds, counts, measurements."""
+    for report in terminalreporter.stats.get("passed", []) + terminalreporter.stats.get("failed", []):
+        for name, value in report.user_properties if report.when == "call" else []:
+            terminalreporter.write_line(f"{report.nodeid.rpartition('::')[2]}: {name}: {value}")
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item, call):
+    """On failure: the operator's log, and what stands in the namespaces of the test."""
+    outcome = yield
+    report = outcome.get_result()
+    installation = item.funcargs.get("installation")
+    if report.failed and installation:
+        report.sections.append(("operator", installation.diagnosis()))
+        for namespace in item.funcargs.get("new_namespace", _none).made:
+            report.sections.append((namespace, installation.cluster.describe(namespace)))
+
+
+@pytest.fixture(scope="session")
+def cluster():
+    with running(Cluster(start())) as cluster:
+        yield cluster
+
+
+class Bucket:
+    """The S3 server of the whole session. What it holds stays while it is stopped."""
+
+    def __init__(self, address: str, port: int):
+        self.address, self.port = address, port
+        self.endpoint = f"http://{address}:{port}"
+        self._server = None
+
+    def start(self):
+        self._server = ThreadedMotoServer(ip_address=self.address, port=self.port, verbose=False)
+        self._server.start()
+
+    def stop(self):
+        self._server.stop()
+
+    def get_host_and_port(self):
+        return self.address, self.port
+
+
+class Gatekeeper(Receiver):
+    """Gives every file of one line when its gate is open: whoever reads one is held at a known place until then."""
+
+    gate = Gate()
+
+    def answer(self, method: str, path: str, headers) -> tuple[int, bytes]:
+        if method == "GET":
+            self.gate.pass_()
+        return 200, b"n\n1\n"
+
+
+@pytest.fixture(scope="session")
+def _gatekeeper(cluster):
+    with running(Gatekeeper(address=cluster.host)) as server:
+        yield server
+        server.gate.open.set()
+
+
+@pytest.fixture
+def gate(_gatekeeper):
+    _gatekeeper.gate = Gate()
+    yield _gatekeeper.gate
+    _gatekeeper.gate.open.set()
+
+
+@pytest.fixture(scope="session")
+def bucket_server(cluster):
+    with running(Bucket(cluster.host, 9000)) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def buckets(bucket_server):
+    """With the examples' data, and a place for the store."""
+    example_servers.fill(bucket_server.endpoint)
+    return Buckets(bucket_server)
+
+
+@pytest.fixture(scope="session")
+def postgres(cluster, tmp_path_factory):
+    with running(Postgres(tmp_path_factory.mktemp("postgres"), cluster.host)) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def installation(cluster, buckets, _gatekeeper):
+    with running(Mailbox(cluster.host, 2525)) as mailbox:
+        build_images()
+        import_images(cluster)
+        installation = Installation(cluster, buckets, mailbox, _gatekeeper.port)
+        installation.notes = installation.install()
+        yield installation
+
+
+class NewNamespaces:
+    """Makes namespaces for one test, and deletes them after it."""
+
+    def __init__(self, installation: Installation):
+        self._installation = installation
+        self.made: list[str] = []
+
+    def __call__(self, name: str) -> str:
+        self.made.append(self._installation.new_namespace(name))
+        return self.made[-1]
+
+
+class _none:
+    made = ()
+
+
+@pytest.fixture
+def new_namespace(installation):
+    factory = NewNamespaces(installation)
+    yield factory
+    for namespace in factory.made:
+        installation.delete_namespace(namespace, wait=False)
+
+
+@pytest.fixture
+def held(new_namespace, installation, request):
+    """A namespace in which the workflow `held` stops at the gate, and `quick` does not."""
+    namespace = new_namespace(request.node.name.replace("_", "-")[:40].strip("-"))
+    text = (Path(__file__).parent / "held.yaml").read_text().replace("GATE_PORT", str(installation.ports["gate"]))
+    installation.cluster.apply(namespace, *yaml.safe_load_all(text))
+    return namespace
+
+
+@pytest.fixture(scope="session")
+def on_cluster(installation, postgres, tmp_path_factory):
+    """Every scenario on the cluster, started at once: `on_cluster[name].result()`."""
+
+    def run(name: str):
+        scenario = OnCluster(SCENARIOS[name], installation, postgres, tmp_path_factory.mktemp(name), name)
+        return scenario, scenario.run()
+
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        yield {name: pool.submit(run, name) for name in SCENARIOS}
+
+
+@pytest.fixture(scope="session")
+def locally(tmp_path_factory, _local_postgres):
+    """Every scenario by `pintail run`, on this machine."""
+
+    def run(name: str):
+        folder = tmp_path_factory.mktemp("local") / name
+        with running(Mailbox()) as mailbox, running(ThreadedMotoServer("127.0.0.1", 0, verbose=False)) as server:
+            workspace = Workspace(folder, mailbox, Buckets(server), lambda: _local_postgres.port)
+            return run_locally(SCENARIOS[name], workspace, _local_postgres)
+
+    with ThreadPoolExecutor(1) as pool:
+        yield {name: pool.submit(run, name) for name in SCENARIOS}
+
+
+@pytest.fixture(scope="session")
+def _local_postgres(tmp_path_factory):
+    with running(Postgres(tmp_path_factory.mktemp("local-postgres"))) as server:
+        yield server
+
+
