@@ -24,7 +24,7 @@ pub const READ_REQUEST_VARIABLE: &str = "PINTAIL_READ_REQUEST";
 /// An order is SQL and names; rows of a manifest are the largest part, and its limit is far below this.
 pub const ORDER_BYTES: usize = 16 << 20;
 
-/// What a reader pod is to show.
+/// What a reader pod is to show or to try.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ReadRequest {
     pub format: u32,
@@ -42,6 +42,22 @@ pub enum Read {
         sql: Option<String>,
         /// The name under which the query sees the files.
         table: String,
+    },
+    /// As `Preview`, of a table that a task of a run committed.
+    Committed {
+        namespace: String,
+        execution_uid: String,
+        task: String,
+        /// Key of one of the table's files. `None` means the first table.
+        file: Option<String>,
+        limit: u32,
+        sql: Option<String>,
+        table: String,
+    },
+    /// Whether the store can be written, and refuses to create an object twice. Answered with nothing.
+    StoreCheck {
+        /// A folder that is not there yet.
+        folder: String,
     },
     /// The logs of all attempts of tasks so far, oldest first. Answered with text, each line as `<task>  <line>`.
     Log { namespace: String, execution_uid: String, tasks: Vec<String> },

@@ -306,9 +306,32 @@ fn a_reader_shows_rows_and_logs_and_reaches_nothing_else() {
         let failure = preview(Some(&refused)).unwrap_err();
         assert_eq!(failure.class, FailureClass::Permanent, "{failure}");
     }
+    let committed = |file: Option<String>| {
+        ask(Read::Committed {
+            namespace: "default".to_owned(),
+            execution_uid: "uid-1".to_owned(),
+            task: "task".to_owned(),
+            file,
+            limit: 2,
+            sql: None,
+            table: "result".to_owned(),
+        })
+    };
+    assert_eq!(committed(None).unwrap(), preview(None).unwrap());
+    assert_eq!(committed(Some(files[0].key.clone())).unwrap(), preview(None).unwrap());
+    assert_eq!(committed(Some("other".to_owned())).unwrap_err().reason, "ResultMissing");
     let namespace = "default".to_owned();
     let log = ask(Read::Log { namespace, execution_uid: "uid-1".to_owned(), tasks: vec!["task".to_owned()] }).unwrap();
     assert!(log.lines().all(|line| line.starts_with("task  ")) && log.contains("5 rows"), "{log}");
+}
+
+#[test]
+fn a_store_that_is_checked_is_left_as_it_was() {
+    let fixture = Fixture::new();
+    let read = Read::StoreCheck { folder: "default/check/1".to_owned() };
+    let request = ReadRequest { format: pintail_protocol::FORMAT, store: fixture.order.store.clone(), read };
+    assert_eq!(answer(&request).unwrap(), b"");
+    assert!(fixture.store(async |store| store.list("default/check").await.unwrap()).is_empty());
 }
 
 const ENDLESS: &str = "SELECT count(*) FROM range(100000000000) a, range(1000) b WHERE a.range % 7 = b.range";
