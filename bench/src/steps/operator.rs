@@ -1,0 +1,152 @@
+//! The operator as it is installed, over the benchmark's API server and a store in a folder.
+
+use std::collections::BTreeMap;
+use std::net::TcpListener;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use futures::{StreamExt, TryStreamExt, stream};
+use kube::api::{ApiResource, DynamicObject, GroupVersionKind, ListParams, PostParams};
+use kube::{Api, Client};
+use serde_json::{Value, json};
+
+use crate::measure::Failure;
+use crate::program::bin;
+
+use super::process::Process;
+use super::server::ApiServer;
+use super::{DEADLINE, STEPS};
+
+const NAMESPACE: &str = "default";
+/// Between two looks at what the benchmark waits for; it is not what is measured.
+const LOOK_AGAIN: Duration = Duration::from_millis(50);
+
+pub struct Operator {
+    pub process: Process,
+    executions: Api<DynamicObject>,
+    metrics: String,
+}
+
+impl Operator {
+    /// Returns when it is ready and the workflow of ten steps is, too.
+    pub async fn start(server: &ApiServer, client: &Client, folder: &Path) -> Result<Self, Failure> {
+        let listener = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr());
+        let address = listener.map_err(|error| format!("no free port: {error}"))?;
+        let settings = folder.join("settings.json");
+        let content = json!({
+            "namespace": NAMESPACE,
+            "store": { "uri": folder.join("store") },
+            "runner": { "image": "none", "serviceAccount": "default", "podTtlSeconds": 3600 },
+        });
+        let explain = |error: std::io::Error| format!("{}: {error}", folder.display());
+        std::fs::write(&settings, content.to_string()).map_err(explain)?;
+        let log = std::fs::File::create(folder.join("operator.log")).map_err(explain)?;
+        let mut command = Command::new(bin("pintail-operator"));
+        command.arg("--settings").arg(&settings).arg("--listen").arg(address.to_string());
+        command.env("KUBECONFIG", server.kubeconfig()).stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
+        let process = Process::start(&mut command)?;
+
+        create(&kind(client, "Workflow"), &workflow()).await?;
+        let operator =
+            Self { process, executions: kind(client, "Execution"), metrics: format!("http://{address}/metrics") };
+        // The first run also shows that all is ready.
+        operator.submit(&["first".to_owned()]).await?;
+        operator.wait(&["first".to_owned()]).await?;
+        Ok(operator)
+    }
+
+    /// Creates Executions of these names.
+    pub async fn submit(&self, names: &[String]) -> Result<(), Failure> {
+        let create = |name: &String| {
+            let executions = self.executions.clone();
+            let execution = json!({
+                "apiVersion": "pintail.dev/v1alpha1", "kind": "Execution", "metadata": { "name": name },
+                "spec": { "workflowRef": { "name": "chain" } },
+            });
+            async move { create(&executions, &execution).await }
+        };
+        stream::iter(names).map(create).buffer_unordered(32).try_for_each(|()| async { Ok(()) }).await
+    }
+
+    /// Waits until all of these have succeeded.
+    pub async fn wait(&self, names: &[String]) -> Result<(), Failure> {
+        let start = Instant::now();
+        let mut left: Vec<&String> = names.iter().collect();
+        while let Some(name) = left.last() {
+            let found = self.executions.get(name).await.map_err(|error| error.to_string())?;
+            match succeeded(&found.data) {
+                Some("True") => {
+                    left.pop();
+                }
+                Some("False") => return Err(format!("Execution {name} failed: {}", found.data)),
+                _ if start.elapsed() > DEADLINE => return Err(format!("Execution {name} is stuck: {}", found.data)),
+                _ => tokio::time::sleep(LOOK_AGAIN).await,
+            }
+        }
+        Ok(())
+    }
+
+    /// Requests to the Kubernetes API for each finished task, by verb and resource, since the operator started.
+    pub async fn requests_per_task(&self, tasks: usize) -> Result<String, Failure> {
+        let explain = |error: reqwest::Error| format!("{}: {error}", self.metrics);
+        let text = reqwest::get(&self.metrics).await.map_err(explain)?.text().await.map_err(explain)?;
+        let mut counts: BTreeMap<String, f64> = BTreeMap::new();
+        for line in text.lines().filter(|line| line.starts_with("pintail_api_requests_total{")) {
+            let (labels, count) = line.rsplit_once(' ').unwrap_or((line, "0"));
+            let label = |name: &str| {
+                let (_, rest) = labels.split_once(&format!("{name}=\""))?;
+                rest.split('"').next()
+            };
+            let what = format!("{} {}", label("verb").unwrap_or("?"), label("resource").unwrap_or("?"));
+            *counts.entry(what).or_default() += count.parse::<f64>().unwrap_or_default();
+        }
+        let shown = counts.iter().filter(|(_, count)| **count / tasks as f64 >= 0.005);
+        let shown = shown.map(|(what, count)| format!("{what} {:.2}", count / tasks as f64));
+        Ok(shown.collect::<Vec<_>>().join(", "))
+    }
+
+    /// Of the finished Executions: the whole object, and the encoded state in it.
+    pub async fn stored_bytes_per_task(&self) -> Result<String, Failure> {
+        let list = self.executions.list(&ListParams::default()).await.map_err(|error| error.to_string())?;
+        let tasks = (list.items.len() * STEPS) as f64;
+        let whole =
+            list.items.iter().map(|item| serde_json::to_vec(item).map_or(0, |bytes| bytes.len())).sum::<usize>();
+        let state = |item: &DynamicObject| item.data["status"]["state"].as_str().map_or(0, str::len);
+        let state = list.items.iter().map(state).sum::<usize>();
+        Ok(format!(
+            "{:.0} in the Execution, {:.0} of them its encoded state",
+            whole as f64 / tasks,
+            state as f64 / tasks
+        ))
+    }
+}
+
+fn kind(client: &Client, kind: &str) -> Api<DynamicObject> {
+    let resource = ApiResource::from_gvk(&GroupVersionKind::gvk("pintail.dev", "v1alpha1", kind));
+    Api::namespaced_with(client.clone(), NAMESPACE, &resource)
+}
+
+async fn create(api: &Api<DynamicObject>, object: &Value) -> Result<(), Failure> {
+    let object = serde_json::from_value(object.clone()).map_err(|error| error.to_string())?;
+    api.create(&PostParams::default(), &object).await.map(|_| ()).map_err(|error| error.to_string())
+}
+
+fn succeeded(execution: &Value) -> Option<&str> {
+    let conditions = execution["status"]["conditions"].as_array()?;
+    conditions.iter().find(|condition| condition["type"] == "Succeeded")?["status"].as_str()
+}
+
+fn workflow() -> Value {
+    let task = |step: usize| {
+        if step == 0 {
+            return json!({ "name": "t0", "duckdb": { "query": "SELECT 1 AS a" } });
+        }
+        let before = format!("t{}", step - 1);
+        json!({ "name": format!("t{step}"), "uses": [before], "duckdb": { "query": format!("SELECT a FROM {before}") } })
+    };
+    json!({
+        "apiVersion": "pintail.dev/v1alpha1", "kind": "Workflow", "metadata": { "name": "chain" },
+        "spec": { "tasks": (0..STEPS).map(task).collect::<Vec<_>>() },
+    })
+}
