@@ -111,7 +111,7 @@ class Cluster:
 
     def ask(self, method: str, path: str, **options) -> requests.Response:
         response = self.session.request(method, self.address + path, timeout=20, **options)
-        if response.status_code >= 500:
+        if response.status_code >= 500 or response.status_code == 429:
             raise Unavailable(f"{method} {path}: {response.status_code}: {response.text[:200]}")
         if response.status_code >= 400:
             raise Refused(response.status_code, response.text)
