@@ -21,9 +21,14 @@ pub fn as_text(problems: &[Located], sources: &BTreeMap<String, String>) -> Stri
     text
 }
 
+/// SARIF's word too.
+fn severity(rule: Rule) -> &'static str {
+    if rule.is_note() { "note" } else { "error" }
+}
+
 fn one(located: &Located, source: Option<&str>) -> String {
     let problem = &located.problem;
-    let mut text = format!("error[{}]: {}\n", problem.rule.id(), problem.message);
+    let mut text = format!("{}[{}]: {}\n", severity(problem.rule), problem.rule.id(), problem.message);
     let _ = writeln!(text, "  --> {}:{}:{} ({})", located.file, located.line, located.column, problem.path);
     let line = source.and_then(|source| source.lines().nth(located.line.saturating_sub(1)));
     if let Some(line) = line {
@@ -53,6 +58,7 @@ pub fn as_json(problems: &[Located]) -> Value {
             "line": located.line,
             "column": located.column,
             "rule": located.problem.rule.id(),
+            "severity": severity(located.problem.rule),
             "path": located.problem.path.to_string(),
             "message": located.problem.message,
             "suggestion": located.problem.suggestion,
@@ -78,7 +84,7 @@ pub fn as_sarif(problems: &[Located]) -> Value {
         };
         json!({
             "ruleId": problem.rule.id(),
-            "level": "error",
+            "level": severity(problem.rule),
             "message": { "text": text },
             "locations": [{
                 "physicalLocation": {

@@ -3,6 +3,7 @@
 //! Data goes to standard output, everything else to standard error.
 
 mod arguments;
+mod check;
 mod cluster;
 mod commands;
 mod diagnostics;

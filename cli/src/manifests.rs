@@ -33,8 +33,19 @@ pub struct Manifests {
     executions: Vec<api::Execution>,
     connections: Connections,
     config_maps: ConfigMaps,
+    /// Where the texts of ConfigMaps stand, by name and key.
+    sql_texts: BTreeMap<(String, String), SqlText>,
     secrets: BTreeMap<String, String>,
     problems: Vec<Located>,
+}
+
+/// Where a text of a ConfigMap stands.
+#[derive(Debug)]
+pub enum SqlText {
+    /// A file by its name as it is printed.
+    File { name: String, text: String },
+    /// The manifest of the ConfigMap.
+    Object(Document),
 }
 
 /// A workflow to run.
@@ -102,6 +113,7 @@ impl Manifests {
     fn take(&mut self, document: Document, folder: &Path) -> Result<(), CommandFailure> {
         let position = self.documents.len();
         let object = document.object.clone();
+        let shown_folder = Path::new(&*document.file).parent().map(Path::to_path_buf).unwrap_or_default();
         self.documents.push(document);
         match object {
             Object::Workflow(mut workflow) => {
@@ -136,12 +148,24 @@ impl Manifests {
                 }
             }
             Object::ConfigMap(config_map) => {
+                let document = self.documents.last();
+                self.sql_texts.extend(config_map.data.keys().filter_map(|key| {
+                    Some(((config_map.name.clone(), key.clone()), SqlText::Object(document?.clone())))
+                }));
                 self.config_maps.insert(config_map.name, config_map.data);
             }
             Object::Kustomization(kustomization) => {
                 for generator in kustomization.config_maps {
-                    let read = |(key, file): (String, String)| Ok((key, read_text(&folder.join(file))?));
+                    let read = |(key, file): (String, String)| {
+                        let text = read_text(&folder.join(&file))?;
+                        Ok((key, shown_folder.join(file).display().to_string(), text))
+                    };
                     let files = generator.files.into_iter().map(read).collect::<Result<Vec<_>, CommandFailure>>()?;
+                    self.sql_texts.extend(files.iter().map(|(key, name, text)| {
+                        let text = SqlText::File { name: name.clone(), text: text.clone() };
+                        ((generator.name.clone(), key.clone()), text)
+                    }));
+                    let files = files.into_iter().map(|(key, _, text)| (key, text));
                     self.config_maps.insert(generator.name, generator.literals.into_iter().chain(files).collect());
                 }
             }
@@ -174,6 +198,20 @@ impl Manifests {
 
     fn surroundings(&self, config_maps: ConfigMaps) -> Surroundings {
         Surroundings { connections: self.connections.clone(), config_maps }
+    }
+
+    /// The plans of the workflows that have no problem, with their documents.
+    pub fn plans<'a>(&'a self) -> Vec<(&'a Document, &'a api::Workflow, Plan)> {
+        let surroundings = self.surroundings(self.config_maps.clone());
+        let plan = |entry: &'a (usize, api::Workflow)| {
+            let (position, workflow) = entry;
+            Some((self.documents.get(*position)?, workflow, pintail_plan::compile(workflow, &surroundings).ok()?))
+        };
+        self.workflows.iter().filter_map(plan).collect()
+    }
+
+    pub fn sql_texts(&self) -> &BTreeMap<(String, String), SqlText> {
+        &self.sql_texts
     }
 
     /// The plan of a workflow with these manifests' connections.

@@ -147,7 +147,7 @@ rules! {
     WrongColumnType, "wrong-column-type", "A column has a type that fits its use.",
         "The vertical columns of a chart are numbers; a watermark is a date, a timestamp or a number. Cast the column in the query, or name another.";
     InvalidSql, "invalid-sql", "DuckDB takes the SQL.",
-        "DuckDB refuses the statement for a reason of its own, which the message gives: the sides of a UNION with different numbers of columns, for example.";
+        "DuckDB refuses the statement for a reason of its own, which the message gives: `SELECT 1 UNION SELECT 1, 2`, for example, whose sides have different numbers of columns.";
     NotChecked, "not-checked", "SQL is checked as far as its tables are known.",
         "This is a note and no mistake: nothing is known of a table, so the queries that read it, and what comes of them, are only parsed. Give an input `columns`, a Connection `tables`, a PIVOT the list of its values (`PIVOT t ON city IN ('Oslo', 'Rome') USING sum(n)`), or an output its `columns`, from where on everything is checked again.";
     // Tasks.

@@ -1,0 +1,93 @@
+//! What is wrong with the SQL of manifests: each workflow is checked by DuckDB, publishers of datasets before readers.
+
+use kube::ResourceExt;
+use pintail_api as api;
+use pintail_execution::{Datasets, broken_readers, check_problems, check_request, dataset_of, published};
+use pintail_plan::manifest::Document;
+use pintail_plan::{FieldPath, Located, Plan, Problem};
+use pintail_task_runner::check::Checker;
+
+use crate::failure::CommandFailure;
+use crate::manifests::{Manifests, SqlText};
+
+/// Checks the SQL of every workflow that has no other problem.
+///
+/// # Errors
+/// DuckDB cannot start, or fails by a fault of its own.
+pub fn sql_problems(manifests: &Manifests) -> Result<Vec<Located>, CommandFailure> {
+    let mut waiting = manifests.plans();
+    if waiting.is_empty() {
+        return Ok(Vec::new());
+    }
+    let failed = |failure: pintail_task_runner::failure::TaskFailure| {
+        CommandFailure::failed(format!("the SQL cannot be checked: {failure}"))
+    };
+    let mut checker = Checker::new().map_err(failed)?;
+    let mut datasets = Datasets::new();
+    let mut found = Vec::new();
+    while !waiting.is_empty() {
+        // Of workflows that read each other's datasets in a circle, any may be the first.
+        let next = waiting.iter().position(|(_, _, plan)| !waits(plan, &waiting)).unwrap_or(0);
+        let (document, workflow, plan) = waiting.remove(next);
+        let request = check_request(&plan, manifests.connections(), &datasets);
+        let response = checker
+            .check(&request)
+            .map_err(|failure| failed(failure.on(&format!("workflow {}", workflow.name_any()))))?;
+        let mut problems = check_problems(workflow, &response.findings);
+        problems.extend(broken_readers(workflow, &plan, &datasets));
+        datasets.extend(published(&plan, &response));
+        let (elsewhere, here): (Vec<Problem>, Vec<Problem>) =
+            problems.into_iter().partition(|problem| sql_text(manifests, workflow, problem).is_some());
+        found.extend(document.locate_all(here));
+        found.extend(elsewhere.into_iter().filter_map(|problem| {
+            let (text, key) = sql_text(manifests, workflow, &problem)?;
+            Some(located_in(text, &key, problem))
+        }));
+    }
+    Ok(found)
+}
+
+type Waiting<'a> = (&'a Document, &'a api::Workflow, Plan);
+
+/// Whether a dataset that a plan reads is published by another that is not checked yet.
+fn waits(plan: &Plan, waiting: &[Waiting<'_>]) -> bool {
+    let publishes = |other: &Plan, name: &str| {
+        other.outputs.iter().filter_map(|output| output.publish.as_ref()).any(|publish| publish.artifact == name)
+    };
+    plan.inputs
+        .iter()
+        .filter_map(dataset_of)
+        .any(|name| waiting.iter().any(|(_, _, other)| other.workflow != plan.workflow && publishes(other, name)))
+}
+
+/// The text in another file or object that a problem is about, and its key there.
+fn sql_text<'a>(
+    manifests: &'a Manifests,
+    workflow: &api::Workflow,
+    problem: &Problem,
+) -> Option<(&'a SqlText, String)> {
+    use pintail_plan::Segment::{Field, Index};
+    let [Field(_), Field(_), Index(task), Field(_), Field(from), ..] = problem.path.segments() else { return None };
+    if from != "queryFrom" {
+        return None;
+    }
+    let from = workflow.spec.tasks.get(*task)?.duckdb.as_ref()?.query_from.as_ref()?;
+    let reference = &from.config_map_key_ref;
+    let text = manifests.sql_texts().get(&(reference.name.clone(), reference.key.clone()))?;
+    Some((text, reference.key.clone()))
+}
+
+fn located_in(text: &SqlText, key: &str, problem: Problem) -> Located {
+    match text {
+        SqlText::File { name, text } => {
+            let before = problem.offset.and_then(|offset| text.get(..offset)).unwrap_or_default();
+            let line_start = before.rfind('\n').map_or(0, |at| at + 1);
+            let (line, column) = (before.matches('\n').count() + 1, before[line_start..].chars().count() + 1);
+            Located { file: name.clone(), line, column, problem }
+        }
+        SqlText::Object(document) => {
+            let at = Problem { path: FieldPath::root().field("data").field(key), ..problem.clone() };
+            Located { problem, ..document.locate(at) }
+        }
+    }
+}
