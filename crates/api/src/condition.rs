@@ -50,6 +50,12 @@ pub enum ConditionReason {
     StartDeadlineExceeded,
     /// The Execution is suspended: nothing new starts.
     Suspended,
+    /// The Execution waits for the first version of a dataset.
+    InputMissing,
+    /// The tasks succeeded, and a result could not be published.
+    PublishFailed,
+    /// The state of the run is too large to be recorded.
+    RecordTooLarge,
     /// What was recorded cannot be read: the run cannot go on.
     RecordUnreadable,
     /// A pod of the run waits for a place on a node.
@@ -82,9 +88,46 @@ pub enum ConditionReason {
     Undecodable,
 }
 
+impl ConditionReason {
+    /// As it is written in a condition.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Pending => "Pending",
+            Self::Running => "Running",
+            Self::Succeeded => "Succeeded",
+            Self::TaskFailed => "TaskFailed",
+            Self::Cancelled => "Cancelled",
+            Self::InvalidInputs => "InvalidInputs",
+            Self::WorkflowMissing => "WorkflowMissing",
+            Self::WorkflowNotReady => "WorkflowNotReady",
+            Self::StartDeadlineExceeded => "StartDeadlineExceeded",
+            Self::Suspended => "Suspended",
+            Self::InputMissing => "InputMissing",
+            Self::PublishFailed => "PublishFailed",
+            Self::RecordTooLarge => "RecordTooLarge",
+            Self::RecordUnreadable => "RecordUnreadable",
+            Self::Unschedulable => "Unschedulable",
+            Self::QuotaExceeded => "QuotaExceeded",
+            Self::ImagePullFailed => "ImagePullFailed",
+            Self::SecretMissing => "SecretMissing",
+            Self::StoreCredentialMissing => "StoreCredentialMissing",
+            Self::ServiceAccountMissing => "ServiceAccountMissing",
+            Self::VolumeMissing => "VolumeMissing",
+            Self::StoreUnreachable => "StoreUnreachable",
+            Self::Valid => "Valid",
+            Self::Invalid => "Invalid",
+            Self::Published => "Published",
+            Self::Deleting => "Deleting",
+            Self::DeleteFailed => "DeleteFailed",
+            Self::Undecodable => "Undecodable",
+        }
+    }
+}
+
 impl fmt::Display for ConditionReason {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Debug::fmt(self, formatter)
+        formatter.pad(self.word())
     }
 }
 

@@ -10,6 +10,7 @@
 //! <namespace>/executions/<name>.json                                  an Execution and its recorded state
 //! <namespace>/revisions/<revision>.json                               what an Execution runs
 //! <namespace>/catalog/<dataset>/<artifact id>.json                    an Artifact
+//! <namespace>/history/date=YYYY-MM-DD/<uid>.json.zst                  the record of a finished run
 //! ```
 //!
 //! A part of a key is 1 to 240 of `A-Z a-z 0-9 . _ - =`, and starts with a letter or digit. So no part is `..`, hidden or
@@ -94,6 +95,14 @@ pub fn artifact_folder(
     Ok(format!("{namespace}/artifacts/{dataset}/{artifact_id}/a{attempt}/{}", part(pod_uid)?))
 }
 
+/// All data of one version of a dataset, to delete it.
+///
+/// # Errors
+/// Class `Invalid` where a name cannot be part of a key.
+pub fn artifact_version(namespace: &str, dataset: &str, artifact_id: &str) -> Result<String, StoreError> {
+    Ok(format!("{}/artifacts/{}/{}", part(namespace)?, part(dataset)?, part(artifact_id)?))
+}
+
 /// A work order, by the digest of its text (`blake3:<hex>`).
 ///
 /// # Errors
@@ -163,6 +172,14 @@ pub fn catalog_folder(namespace: &str) -> Result<String, StoreError> {
 /// Class `Invalid` where a name cannot be part of a key.
 pub fn catalog_dataset(namespace: &str, dataset: &str) -> Result<String, StoreError> {
     Ok(format!("{}/{}", catalog_folder(namespace)?, part(dataset)?))
+}
+
+/// The record of a finished run. `date` is the day of its end, `YYYY-MM-DD`.
+///
+/// # Errors
+/// Class `Invalid` where a name cannot be part of a key.
+pub fn history(namespace: &str, date: &str, execution_uid: &str) -> Result<String, StoreError> {
+    Ok(format!("{}/history/{}/{}.json.zst", part(namespace)?, part(&format!("date={date}"))?, part(execution_uid)?))
 }
 
 /// The last part of a key without `.json`: the name of what a listing found.

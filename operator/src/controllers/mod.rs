@@ -22,8 +22,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use futures::{FutureExt, StreamExt, stream};
 use kube::ResourceExt;
 use kube::core::DynamicObject;
-use kube::runtime::controller::{Action, Config};
 use kube::runtime::Controller;
+use kube::runtime::controller::{Action, Config};
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
@@ -123,7 +123,8 @@ async fn control<F>(
     let failures: Arc<Mutex<HashMap<String, u32>>> = Arc::default();
     let run = move |object: Arc<DynamicObject>, unit: Arc<Unit>| {
         let failures = Arc::clone(&failures);
-        let span = tracing::info_span!("reconcile", kind = name, namespace = object.namespace(), name = object.name_any());
+        let span =
+            tracing::info_span!("reconcile", kind = name, namespace = object.namespace(), name = object.name_any());
         async move {
             let started = tokio::time::Instant::now();
             let uid = object.uid().unwrap_or_default();

@@ -1,0 +1,208 @@
+//! Artifacts: published versions. Each is immutable; what is left to do is to say that it is ready, to delete it when its
+//! time is over, and to delete its data with it where that was asked for.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::Namespace;
+use kube::api::{DeleteParams, Patch, PatchParams, Preconditions};
+use kube::core::DynamicObject;
+use kube::runtime::controller::Action;
+use kube::{Api, Resource, ResourceExt};
+use pintail_api as api;
+use pintail_api::ConditionReason as Reason;
+use pintail_execution::label_digest;
+use pintail_storage::layout;
+use serde_json::json;
+
+use super::error::{Attempted, ReconcileError};
+use super::event::{self, Happened};
+use super::execution::pod::{MANAGED_BY, MANAGED_BY_LABEL};
+use super::object::{Said, conditions, decode, quarantine, ready_conditions, write_status};
+use super::unit::Unit;
+
+/// Keeps the object until its data is gone. Only where its policy is `Delete`.
+const FINALIZER: &str = "pintail.dev/reclaim";
+/// The store is asked for this long; then the object goes without its data, which an event says.
+const RECLAIM_WITHIN: Duration = Duration::from_secs(600);
+/// A namespace on its way out is not held up for long.
+const RECLAIM_WITHIN_ENDING_NAMESPACE: Duration = Duration::from_secs(20);
+/// One try.
+const TRY_TIMEOUT: Duration = Duration::from_secs(10);
+const TRY_AGAIN: Duration = Duration::from_secs(5);
+
+/// An Artifact as it is created: marked, and held where its data goes with it.
+pub fn published(mut artifact: api::Artifact) -> api::Artifact {
+    artifact.status = None;
+    let labels = [
+        (MANAGED_BY_LABEL.to_owned(), MANAGED_BY.to_owned()),
+        ("pintail.dev/dataset-digest".to_owned(), label_digest(&[&artifact.spec.artifact])),
+    ];
+    artifact.metadata.labels.get_or_insert_default().extend(labels);
+    if artifact.spec.reclaim_policy == Some(api::ReclaimPolicy::Delete) {
+        artifact.metadata.finalizers = Some(vec![FINALIZER.to_owned()]);
+    }
+    artifact
+}
+
+pub async fn reconcile(unit: Arc<Unit>, object: Arc<DynamicObject>) -> Result<Action, ReconcileError> {
+    let objects = unit.api(&unit.artifacts, &object.namespace().unwrap_or_default());
+    let now = unit.context.clock.now();
+    let decoded: Result<api::Artifact, String> = decode(&object);
+    if object.meta().deletion_timestamp.is_some() {
+        return reclaim(&unit, &objects, &object, decoded.ok()).await;
+    }
+    let artifact = match decoded {
+        Ok(artifact) => artifact,
+        Err(cause) => {
+            quarantine(&objects, &object, &cause, now).await?;
+            return Ok(Action::await_change());
+        }
+    };
+    let goes_at = goes_at(&artifact.spec);
+    if goes_at.is_some_and(|at| at <= now) {
+        return expire(&objects, &object).await;
+    }
+    let wants_finalizer = artifact.spec.reclaim_policy == Some(api::ReclaimPolicy::Delete);
+    if wants_finalizer && !object.finalizers().iter().any(|name| name == FINALIZER) {
+        let mut finalizers = object.finalizers().to_vec();
+        finalizers.push(FINALIZER.to_owned());
+        set_finalizers(&objects, &object, finalizers).await?;
+        return Ok(Action::await_change());
+    }
+    let generation = artifact.metadata.generation;
+    let said = Said { reason: Reason::Published, message: "", generation, now };
+    let status = api::ArtifactStatus {
+        observed_generation: generation,
+        conditions: ready_conditions(&conditions(&object), true, &said),
+    };
+    write_status(&objects, &object, &status).await?;
+    Ok(goes_at.map_or_else(Action::await_change, |at| Action::requeue(wait(at, now))))
+}
+
+fn wait(at: Timestamp, now: Timestamp) -> Duration {
+    Duration::try_from(at.duration_since(now)).unwrap_or_default().max(Duration::from_millis(1))
+}
+
+fn goes_at(spec: &api::ArtifactSpec) -> Option<Timestamp> {
+    let keep_for = pintail_plan::parse_duration(spec.keep_for.as_deref()?).ok()?;
+    let created: Timestamp = spec.created_at.parse().ok()?;
+    created.checked_add(keep_for).ok()
+}
+
+async fn expire(objects: &Api<DynamicObject>, object: &DynamicObject) -> Result<Action, ReconcileError> {
+    let name = object.name_any();
+    let preconditions = Preconditions { uid: object.uid(), resource_version: object.resource_version() };
+    let parameters = DeleteParams { preconditions: Some(preconditions), ..DeleteParams::background() };
+    match objects.delete(&name, &parameters).await {
+        Ok(_) => Ok(Action::await_change()),
+        Err(kube::Error::Api(status)) if status.is_not_found() => Ok(Action::await_change()),
+        Err(error) => Err(error).attempted(|| format!("delete Artifact {name}")),
+    }
+}
+
+/// Deletes the data of an Artifact that is on its way out, then lets it go. It never waits without end: data that could
+/// not be deleted stays, and an event says where.
+async fn reclaim(
+    unit: &Unit,
+    objects: &Api<DynamicObject>,
+    object: &DynamicObject,
+    artifact: Option<api::Artifact>,
+) -> Result<Action, ReconcileError> {
+    if !object.finalizers().iter().any(|name| name == FINALIZER) {
+        return Ok(Action::await_change());
+    }
+    let namespace = object.namespace().unwrap_or_default();
+    let left = match artifact.as_ref().and_then(|artifact| data_folder(unit, artifact, &namespace)) {
+        None => None,
+        Some(folder) => {
+            if let Some(reader) = reader(unit, &namespace, &object.name_any()) {
+                let message = format!("Execution {reader} reads this version: its data is deleted afterwards");
+                say(unit, objects, object, Reason::Deleting, &message).await?;
+                return Ok(Action::requeue(TRY_AGAIN));
+            }
+            match tokio::time::timeout(TRY_TIMEOUT, unit.context.store.delete_folder(&folder)).await {
+                Ok(Ok(())) => None,
+                Ok(Err(error)) => Some(error.to_string()),
+                Err(_) => Some(format!("cannot delete {}: no answer", unit.context.store.uri(&folder))),
+            }
+        }
+    };
+    if let Some(cause) = left {
+        let deleted = object.meta().deletion_timestamp.as_ref().map_or(Timestamp::MIN, |time| time.0);
+        let within = if is_ending(unit, &namespace).await { RECLAIM_WITHIN_ENDING_NAMESPACE } else { RECLAIM_WITHIN };
+        if unit.context.clock.now() < deleted.checked_add(within).unwrap_or(Timestamp::MAX) {
+            say(unit, objects, object, Reason::DeleteFailed, &cause).await?;
+            return Ok(Action::requeue(TRY_AGAIN));
+        }
+        let happened = Happened {
+            reason: "DataLeft",
+            action: "Reclaim",
+            warning: true,
+            note: format!("the object goes, its data stays: {cause}"),
+            key: String::new(),
+        };
+        tracing::warn!("{}", happened.note);
+        event::record(&unit.context, object, &happened).await;
+    }
+    let finalizers = object.finalizers().iter().filter(|name| *name != FINALIZER).cloned().collect();
+    set_finalizers(objects, object, finalizers).await?;
+    Ok(Action::await_change())
+}
+
+/// The folder of the version, if its data lies where a run put it. What lies elsewhere is not ours to delete.
+fn data_folder(unit: &Unit, artifact: &api::Artifact, namespace: &str) -> Option<String> {
+    let folder = layout::artifact_version(namespace, &artifact.spec.artifact, &artifact.name_any()).ok()?;
+    artifact.spec.uri.starts_with(&format!("{}/", unit.context.store.uri(&folder))).then_some(folder)
+}
+
+/// An Execution under way that is pinned to this version.
+fn reader(unit: &Unit, namespace: &str, artifact: &str) -> Option<String> {
+    let reads = |object: &DynamicObject| {
+        let ended = object.data.pointer("/status/completionTime").is_some();
+        let inputs = object.data.pointer("/status/resolved/inputs").and_then(|inputs| inputs.as_array());
+        let named = |input: &serde_json::Value| input.get("artifact").and_then(|name| name.as_str()) == Some(artifact);
+        !ended && object.meta().deletion_timestamp.is_none() && inputs.is_some_and(|inputs| inputs.iter().any(named))
+    };
+    unit.executions.within(namespace).find(|object| reads(object)).map(|object| object.name_any())
+}
+
+async fn is_ending(unit: &Unit, namespace: &str) -> bool {
+    let found = Api::<Namespace>::all(unit.context.client.clone()).get_opt(namespace).await;
+    found.is_ok_and(|found| found.is_none_or(|namespace| namespace.metadata.deletion_timestamp.is_some()))
+}
+
+async fn say(
+    unit: &Unit,
+    objects: &Api<DynamicObject>,
+    object: &DynamicObject,
+    reason: Reason,
+    message: &str,
+) -> Result<(), ReconcileError> {
+    let generation = object.meta().generation;
+    let said = Said { reason, message, generation, now: unit.context.clock.now() };
+    let status = api::ArtifactStatus {
+        observed_generation: generation,
+        conditions: ready_conditions(&conditions(object), false, &said),
+    };
+    write_status(objects, object, &status).await.map(drop)
+}
+
+async fn set_finalizers(
+    objects: &Api<DynamicObject>,
+    object: &DynamicObject,
+    finalizers: Vec<String>,
+) -> Result<(), ReconcileError> {
+    let name = object.name_any();
+    let patch = json!({
+        "metadata": {
+            "uid": object.uid(), "resourceVersion": object.resource_version(), "finalizers": finalizers,
+        },
+    });
+    match objects.patch(&name, &PatchParams::default(), &Patch::Merge(patch)).await {
+        Ok(_) => Ok(()),
+        Err(kube::Error::Api(status)) if status.is_not_found() => Ok(()),
+        Err(error) => Err(error).attempted(|| format!("write the finalizers of Artifact {name}")),
+    }
+}

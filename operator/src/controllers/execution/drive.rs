@@ -1,0 +1,322 @@
+//! A run under way: what was seen goes in, pods and writes come out.
+
+use std::time::Duration;
+
+use futures::{StreamExt, stream};
+use jiff::Timestamp;
+use kube::core::DynamicObject;
+use kube::runtime::controller::Action;
+use pintail_api as api;
+use pintail_engine::TaskIndex;
+use pintail_execution::{Command, Connections, Run, Seen};
+use pintail_protocol::WorkOrder;
+
+use super::attempt::{Asked, Attempt, Pods, offered_again, shown_by};
+use super::finish;
+use super::memory::{Driven, Remembered, Starting};
+use super::restore::restore;
+use super::status::{self, Change, Shown};
+use super::{Subject, later, until};
+use crate::controllers::error::ReconcileError;
+use crate::controllers::event::{self, Happened};
+use crate::controllers::object::{version, write_status};
+use crate::controllers::unit::Unit;
+
+/// Attempts of one run at once. Quotas and nodes may allow fewer.
+const RUNNING_AT_ONCE: usize = 256;
+/// Requests for pods at once.
+const ASKED_AT_ONCE: usize = 16;
+/// A busy run is written at most this often, and less often the larger it is.
+const WRITE_SPACING: Duration = Duration::from_millis(100);
+const WRITE_BYTES_PER_SECOND: u64 = 1 << 20;
+/// A change that only people who watch care for waits for a larger one.
+const SMALL_CHANGE_WAITS: Duration = Duration::from_secs(1);
+
+/// Goes on with a run that was pinned just now.
+pub async fn begin(
+    unit: &Unit,
+    subject: Subject,
+    object: DynamicObject,
+    remembered: &mut Remembered,
+    run: Run,
+    written: api::ExecutionStatus,
+) -> Result<Action, ReconcileError> {
+    let driven = Driven::new(run, object, written, unit.context.clock.now());
+    advance(unit, &subject, remembered, Box::new(driven)).await
+}
+
+pub async fn reconcile(unit: &Unit, subject: Subject, remembered: &mut Remembered) -> Result<Action, ReconcileError> {
+    let known = remembered.driven.take().and_then(|driven| refit(driven, &subject));
+    let driven = match known {
+        Some(driven) => driven,
+        None => match restore(unit, &subject).await? {
+            Ok(driven) => Box::new(driven),
+            Err(cause) => return unreadable(unit, &subject, remembered, &cause).await,
+        },
+    };
+    advance(unit, &subject, remembered, driven).await
+}
+
+/// What is remembered holds as long as nobody else has written the status.
+fn refit(mut driven: Box<Driven>, subject: &Subject) -> Option<Box<Driven>> {
+    let same = driven.object.data.get("status") == subject.object.data.get("status");
+    driven.object = subject.object.clone();
+    same.then_some(driven)
+}
+
+async fn unreadable(
+    unit: &Unit,
+    subject: &Subject,
+    remembered: &mut Remembered,
+    cause: &str,
+) -> Result<Action, ReconcileError> {
+    let status = status::unreadable(&subject.execution, cause, unit.context.clock.now());
+    let objects = unit.api(&unit.executions, &subject.namespace);
+    if let Some(written) = write_status(&objects, &subject.object, &status).await? {
+        remembered.version = version(&written);
+        tracing::warn!("{cause}");
+    }
+    Ok(Action::await_change())
+}
+
+async fn advance(
+    unit: &Unit,
+    subject: &Subject,
+    remembered: &mut Remembered,
+    mut driven: Box<Driven>,
+) -> Result<Action, ReconcileError> {
+    unit.pods.wait_until_ready().await;
+    let connections = unit.connections_of(&subject.namespace).await;
+    let suspended = subject.execution.spec.suspend == Some(true);
+    driven.run.plan.graph.max_running = if suspended { 0 } else { RUNNING_AT_ONCE };
+    let mut seen = observe(unit, subject, &mut driven).await?;
+    let mut commands = Vec::new();
+    loop {
+        count_ended(unit, &seen);
+        commands.extend(driven.run.step(seen, unit.context.clock.now(), &connections));
+        if driven.run.outcome().is_some() {
+            return finish::conclude(unit, subject, remembered, *driven).await;
+        }
+        seen = perform(unit, &mut driven, std::mem::take(&mut commands), &connections).await?;
+        if seen.is_empty() {
+            break;
+        }
+    }
+    let write_at = save(unit, subject, remembered, &mut driven).await?;
+    show_metrics(unit, &driven);
+    let tidy_at = finish::tidy(unit, remembered, &driven.run, driven.unwritten_since.is_none()).await?;
+    let action = again(unit, &driven, [write_at, tidy_at]);
+    remembered.driven = Some(driven);
+    Ok(action)
+}
+
+/// What can be seen of the attempts under way.
+async fn observe(unit: &Unit, subject: &Subject, driven: &mut Driven) -> Result<Vec<Seen>, ReconcileError> {
+    let mut seen = Vec::new();
+    if subject.execution.spec.cancel == Some(true) {
+        seen.push(Seen::Cancel);
+    }
+    let context = driven.run.context.clone();
+    let pods = Pods { unit, namespace: &context.namespace, execution: &context.name, uid: &context.uid };
+    for task in (0..).map(TaskIndex).take(driven.run.plan.tasks.len()) {
+        if let Some(number) = driven.run.phase(task).live_attempt() {
+            seen.extend(pods.look(driven, Attempt { task, number }).await?);
+        }
+    }
+    seen.retain(|seen| !is_known(driven, seen));
+    Ok(seen)
+}
+
+/// That an attempt runs is news once.
+fn is_known(driven: &Driven, seen: &Seen) -> bool {
+    match seen {
+        Seen::Started { task, .. } => !matches!(driven.run.phase(*task), pintail_engine::Phase::Starting { .. }),
+        _ => false,
+    }
+}
+
+/// Carries commands out, those that were refused before among them. Gives what came of them at once.
+async fn perform(
+    unit: &Unit,
+    driven: &mut Driven,
+    commands: Vec<Command>,
+    connections: &Connections,
+) -> Result<Vec<Seen>, ReconcileError> {
+    let now = unit.context.clock.now();
+    let context = driven.run.context.clone();
+    let pods = Pods { unit, namespace: &context.namespace, execution: &context.name, uid: &context.uid };
+    let mut seen = Vec::new();
+    let mut orders = due(driven, now);
+    for command in commands {
+        match command {
+            Command::Start { task, attempt, order } => orders.push((Attempt { task, number: attempt }, order)),
+            Command::Stop { task, attempt, .. } => {
+                seen.extend(pods.stop(driven, Attempt { task, number: attempt }).await?);
+            }
+        }
+    }
+    let ask = |(attempt, order): (Attempt, Box<WorkOrder>)| {
+        let (pods, driven) = (&pods, &*driven);
+        async move {
+            let asked = pods.ask(driven, &order, connections).await;
+            (attempt, order, asked)
+        }
+    };
+    let asked: Vec<_> = orders.into_iter().map(ask).collect();
+    let asked: Vec<_> = stream::iter(asked).buffered(ASKED_AT_ONCE).collect().await;
+    for (attempt, order, asked) in asked {
+        seen.extend(note(driven, attempt, order, asked?, now));
+    }
+    Ok(seen)
+}
+
+/// Orders whose pods were refused and are offered again now.
+fn due(driven: &mut Driven, now: Timestamp) -> Vec<(Attempt, Box<WorkOrder>)> {
+    let is_due = |starting: &Starting| matches!(starting, Starting::Refused { again_at, .. } if *again_at <= now);
+    let tasks: Vec<TaskIndex> =
+        driven.starting.iter().filter(|(_, starting)| is_due(starting)).map(|(task, _)| *task).collect();
+    let mut orders = Vec::new();
+    for task in tasks {
+        if let Some(Starting::Refused { attempt, order, .. }) = driven.starting.remove(&task)
+            && driven.run.phase(task) == (pintail_engine::Phase::Starting { attempt })
+        {
+            orders.push((Attempt { task, number: attempt }, order));
+        }
+    }
+    orders
+}
+
+fn note(driven: &mut Driven, attempt: Attempt, order: Box<WorkOrder>, asked: Asked, now: Timestamp) -> Option<Seen> {
+    let Attempt { task, number } = attempt;
+    match asked {
+        Asked::Created | Asked::Adopted => {
+            driven.waiting.remove(&task);
+            driven.starting.insert(task, Starting::Created { at: now });
+            None
+        }
+        Asked::Wait(waiting) => {
+            driven.waiting.insert(task, waiting);
+            let refused = Starting::Refused { attempt: number, order, again_at: offered_again(now) };
+            driven.starting.insert(task, refused);
+            None
+        }
+        Asked::Failed(failure) => Some(Seen::Failed { task, attempt: number, failure, report: None, at: now }),
+    }
+}
+
+/// Writes what has changed, or says when it is to be written.
+async fn save(
+    unit: &Unit,
+    subject: &Subject,
+    remembered: &mut Remembered,
+    driven: &mut Driven,
+) -> Result<Option<Timestamp>, ReconcileError> {
+    let now = unit.context.clock.now();
+    let mut shown = Shown::new(&subject.execution, now);
+    shown.waiting = driven.waiting.iter().map(|(task, waiting)| (*task, waiting)).collect();
+    let mut status = match status::of_run(&driven.run, &driven.written.conditions, &shown) {
+        Ok(status) => status,
+        Err(error) => status::too_large(&driven.written, &error.to_string(), &shown),
+    };
+    status.resolved.clone_from(&driven.written.resolved);
+    let change = status::change(&driven.written, &status);
+    if change == Change::Nothing {
+        driven.unwritten_since = None;
+        return Ok(None);
+    }
+    let unwritten_since = *driven.unwritten_since.get_or_insert(now);
+    let mut due = later(driven.written_at, spacing(&status));
+    if change == Change::Small {
+        due = due.max(later(unwritten_since, SMALL_CHANGE_WAITS));
+    }
+    if now < due {
+        return Ok(Some(due));
+    }
+    let objects = unit.api(&unit.executions, &subject.namespace);
+    if let Some(written) = write_status(&objects, &driven.object, &status).await? {
+        remembered.version = version(&written);
+        driven.object = written;
+    }
+    for happened in happened(&driven.written, &status) {
+        event::record(&unit.context, &driven.object, &happened).await;
+    }
+    (driven.written, driven.written_at, driven.unwritten_since) = (status, now, None);
+    Ok(None)
+}
+
+fn spacing(status: &api::ExecutionStatus) -> Duration {
+    let bytes = status.state.as_ref().map_or(0, String::len) as u64;
+    WRITE_SPACING.max(Duration::from_millis(bytes * 1000 / WRITE_BYTES_PER_SECOND))
+}
+
+/// The transitions between two writes that people are told of.
+pub fn happened(before: &api::ExecutionStatus, after: &api::ExecutionStatus) -> Vec<Happened> {
+    let failures = after.failures.iter().skip(before.failures.len()).map(|failure| Happened {
+        reason: "TaskFailed",
+        action: "Run",
+        warning: true,
+        note: format!("task {}, attempt {}: {}: {}", failure.task, failure.attempt, failure.reason, failure.message),
+        key: format!("{}/{}/{}", failure.task, failure.attempt, failure.reason),
+    });
+    let progress = |status: &api::ExecutionStatus| {
+        let conditions = status.conditions.iter();
+        let found = conditions.into_iter().find(|found| found.condition_type == api::ConditionType::Reconciling);
+        found.map(|found| (found.reason, found.message.clone()))
+    };
+    let (old, new) = (progress(before), progress(after));
+    let changed = old.map(|(reason, _)| reason) != new.as_ref().map(|(reason, _)| *reason);
+    let held = new
+        .filter(|(reason, _)| changed && after.completion_time.is_none() && *reason != api::ConditionReason::Running);
+    let held = held.map(|(reason, message)| Happened {
+        reason: if reason == api::ConditionReason::Suspended { "Suspended" } else { "Waiting" },
+        action: "Run",
+        warning: reason != api::ConditionReason::Suspended,
+        note: format!("{reason}: {message}"),
+        key: format!("{reason}/{}", after.observed_generation.unwrap_or_default()),
+    });
+    failures.chain(held).collect()
+}
+
+/// When to look again though nothing was seen.
+fn again(unit: &Unit, driven: &Driven, others: [Option<Timestamp>; 2]) -> Action {
+    let starting = driven.starting.iter().filter_map(|(task, starting)| match starting {
+        Starting::Created { at } => {
+            let awaited = matches!(driven.run.phase(*task), pintail_engine::Phase::Starting { .. });
+            awaited.then(|| shown_by(*at))
+        }
+        Starting::Refused { again_at, .. } => Some(*again_at),
+    });
+    let now = unit.context.clock.now();
+    let waiting = (!driven.waiting.is_empty()).then(|| later(now, Duration::from_secs(30)));
+    let mut tasks = (0..).map(TaskIndex).take(driven.run.plan.tasks.len());
+    let live = tasks.any(|task| driven.run.phase(task).live_attempt().is_some());
+    // Nodes may be lost without a word of the watch.
+    let watched = live.then(|| later(now, Duration::from_secs(60)));
+    let times = others.into_iter().flatten().chain(driven.run.wake()).chain(starting).chain(waiting).chain(watched);
+    times.min().map_or_else(Action::await_change, |at| Action::requeue(until(at, now)))
+}
+
+fn count_ended(unit: &Unit, seen: &[Seen]) {
+    for seen in seen {
+        let outcome = match seen {
+            Seen::Committed { .. } => "succeeded",
+            Seen::Failed { failure, .. } => match failure.class {
+                pintail_protocol::FailureClass::Permanent => "permanent",
+                pintail_protocol::FailureClass::Transient => "transient",
+                pintail_protocol::FailureClass::Infrastructure => "infrastructure",
+                pintail_protocol::FailureClass::Busy => "busy",
+                pintail_protocol::FailureClass::Interrupted => "interrupted",
+            },
+            Seen::Started { .. } | Seen::Cancel => continue,
+        };
+        unit.context.metrics.attempt_ended(outcome);
+    }
+}
+
+fn show_metrics(unit: &Unit, driven: &Driven) {
+    let mut waiting = std::collections::BTreeMap::new();
+    for held in driven.waiting.values() {
+        *waiting.entry(held.reason.word()).or_insert(0) += 1;
+    }
+    unit.context.metrics.execution_active(&driven.run.context.uid, waiting);
+}

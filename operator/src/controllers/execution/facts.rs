@@ -1,0 +1,215 @@
+//! What a pod says about its attempt. Pure: a pod in, [`PodFacts`] out.
+
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::{ContainerState, ContainerStatus, Pod, PodCondition};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use pintail_api::ConditionReason;
+use pintail_protocol::{ExitCode, Failure, FailureClass, TerminationMessage};
+
+use super::pod::CONTAINER;
+
+/// A pod that was told to go says nothing more this long after it should be gone: its node is lost.
+const LOST_AFTER_S: i64 = 60;
+
+/// How an attempt stands by its pod.
+#[derive(Clone, Debug, PartialEq)]
+pub enum PodFacts {
+    /// Its container does not run yet.
+    Waiting(Option<Waiting>),
+    Running {
+        since: Timestamp,
+    },
+    /// Its container ended.
+    Ended(Ended),
+    /// It ended or vanished without a word of its container.
+    Lost(Failure),
+}
+
+/// What a pod waits for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Waiting {
+    pub reason: ConditionReason,
+    /// The cluster's words.
+    pub message: String,
+}
+
+/// How the container `task` ended.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Ended {
+    pub started_at: Option<Timestamp>,
+    pub at: Option<Timestamp>,
+    pub outcome: EndedOutcome,
+    /// Another container of the pod, a sidecar, runs on.
+    pub lingers: bool,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub enum EndedOutcome {
+    /// A result is committed: key and digest of the report, where the container said so.
+    Committed(Option<(String, String)>),
+    /// Another attempt's result is committed.
+    Superseded,
+    /// It failed. With key and digest of a report that says more, where there is one.
+    Failed { failure: Failure, report: Option<(String, String)> },
+    /// It ended without a word: what is committed decides, else this.
+    Unknown(Failure),
+}
+
+/// Reads a pod. `store_secret` is the Secret that holds the store's credential.
+pub fn pod_facts(pod: &Pod, store_secret: Option<&str>, now: Timestamp) -> PodFacts {
+    let status = pod.status.as_ref();
+    let container = status
+        .and_then(|status| status.container_statuses.as_ref())
+        .and_then(|statuses| statuses.iter().find(|status| status.name == CONTAINER));
+    let state = container.and_then(|container| container.state.as_ref());
+    if let Some(ContainerState { terminated: Some(_), .. }) = state {
+        return PodFacts::Ended(ended(pod, container));
+    }
+    let phase = status.and_then(|status| status.phase.as_deref()).unwrap_or_default();
+    if matches!(phase, "Failed" | "Succeeded") {
+        return PodFacts::Lost(lost(pod));
+    }
+    if let Some(Time(deleted_at)) = &pod.metadata.deletion_timestamp
+        && now.duration_since(*deleted_at).as_secs() > LOST_AFTER_S
+    {
+        let message = "the pod was deleted and its node does not say that it has ended; the node may be lost";
+        return PodFacts::Lost(infrastructure("NodeLost", message));
+    }
+    if let Some(ContainerState { running: Some(running), .. }) = state {
+        let since = running.started_at.as_ref().map_or(now, |Time(at)| *at);
+        return PodFacts::Running { since };
+    }
+    PodFacts::Waiting(waiting(pod, container, store_secret))
+}
+
+fn ended(pod: &Pod, container: Option<&ContainerStatus>) -> Ended {
+    let terminated = container.and_then(|container| container.state.as_ref()?.terminated.as_ref());
+    let time = |time: Option<&Time>| time.map(|Time(at)| *at);
+    let outcome = terminated.map_or_else(
+        || EndedOutcome::Unknown(lost(pod)),
+        |terminated| {
+            let said: Option<TerminationMessage> =
+                terminated.message.as_deref().and_then(|text| serde_json::from_str(text).ok());
+            ended_outcome(pod, terminated.exit_code, terminated.reason.as_deref().unwrap_or_default(), said)
+        },
+    );
+    let statuses = pod.status.as_ref().and_then(|status| status.container_statuses.as_deref()).unwrap_or_default();
+    let runs = |status: &&ContainerStatus| status.state.as_ref().is_some_and(|state| state.running.is_some());
+    Ended {
+        started_at: terminated.and_then(|terminated| time(terminated.started_at.as_ref())),
+        at: terminated.and_then(|terminated| time(terminated.finished_at.as_ref())),
+        outcome,
+        lingers: statuses.iter().any(|status| runs(&status)),
+    }
+}
+
+fn ended_outcome(pod: &Pod, code: i32, reason: &str, said: Option<TerminationMessage>) -> EndedOutcome {
+    let report = said.as_ref().and_then(|said| said.report.clone().zip(said.digest.clone()));
+    if code == ExitCode::Committed as i32 {
+        return EndedOutcome::Committed(report);
+    }
+    if code == ExitCode::Superseded as i32 {
+        return EndedOutcome::Superseded;
+    }
+    if let Some(failure) = said.and_then(|said| said.failure) {
+        return EndedOutcome::Failed { failure, report };
+    }
+    if reason == "OOMKilled" {
+        let message = "the attempt used more memory than its limit: raise `resources.memory`, or let the task do less";
+        return EndedOutcome::Unknown(failure(FailureClass::Transient, "OutOfMemory", message));
+    }
+    if matches!(reason, "StartError" | "ContainerCannotRun") {
+        return EndedOutcome::Unknown(infrastructure("StartFailed", "the container could not be started"));
+    }
+    match pod_failure(pod) {
+        Some(failure) => EndedOutcome::Unknown(failure),
+        None => {
+            let message =
+                format!("the runner ended with exit code {code} and without a word before it committed a result");
+            EndedOutcome::Unknown(infrastructure("Lost", message))
+        }
+    }
+}
+
+fn lost(pod: &Pod) -> Failure {
+    pod_failure(pod).unwrap_or_else(|| infrastructure("Lost", "the pod ended without a word of its container"))
+}
+
+/// What the cluster says of a pod that it ended.
+fn pod_failure(pod: &Pod) -> Option<Failure> {
+    let status = pod.status.as_ref()?;
+    let reason = status.reason.as_deref().unwrap_or_default();
+    let message = status.message.as_deref().unwrap_or_default();
+    match reason {
+        // The task filled its own disk; nodes that run out of theirs say so differently.
+        "Evicted" if message.contains("exceeds the") || message.contains("exceeded its local") => {
+            let text =
+                format!("the attempt used more disk than its limit ({message}): raise `resources.ephemeralStorage`");
+            return Some(failure(FailureClass::Transient, "DiskFull", text));
+        }
+        "Evicted" => return Some(infrastructure("Evicted", format!("the node evicted the pod: {message}"))),
+        "DeadlineExceeded" => {
+            let text = "the pod was ended at its deadline";
+            return Some(failure(FailureClass::Interrupted, "Interrupted", text));
+        }
+        "NodeLost" | "NodeShutdown" | "Terminated" | "Shutdown" => {
+            return Some(infrastructure("NodeLost", format!("the node went away: {message}")));
+        }
+        _ => {}
+    }
+    if let Some(disruption) = condition(pod, "DisruptionTarget").filter(|condition| condition.status == "True") {
+        let cause = disruption.reason.as_deref().unwrap_or_default();
+        let reason = if cause == "PreemptionByScheduler" { "Preempted" } else { "Evicted" };
+        let text = disruption.message.as_deref().unwrap_or_default();
+        return Some(infrastructure(reason, format!("the cluster took the pod away ({cause}): {text}")));
+    }
+    if reason.is_empty() {
+        return None;
+    }
+    // Refused by the node: OutOfcpu, UnexpectedAdmissionError, NodeAffinity, ….
+    Some(infrastructure("NodeRefused", format!("the node did not run the pod ({reason}): {message}")))
+}
+
+fn waiting(pod: &Pod, container: Option<&ContainerStatus>, store_secret: Option<&str>) -> Option<Waiting> {
+    let state = container.and_then(|container| container.state.as_ref()?.waiting.as_ref());
+    if let Some(state) = state {
+        let message = state.message.clone().unwrap_or_default();
+        let names = |what: &str, name: &str| message.contains(&format!("{what} \"{name}\""));
+        let reason = match state.reason.as_deref().unwrap_or_default() {
+            "ErrImagePull"
+            | "ImagePullBackOff"
+            | "InvalidImageName"
+            | "ErrImageNeverPull"
+            | "ImageInspectError"
+            | "RegistryUnavailable" => ConditionReason::ImagePullFailed,
+            "CreateContainerConfigError" if store_secret.is_some_and(|secret| names("secret", secret)) => {
+                ConditionReason::StoreCredentialMissing
+            }
+            "CreateContainerConfigError" => ConditionReason::SecretMissing,
+            _ => return None,
+        };
+        let pod_reason = state.reason.as_deref().unwrap_or_default();
+        let message = if message.is_empty() { pod_reason.to_owned() } else { message };
+        return Some(Waiting { reason, message });
+    }
+    let scheduled = condition(pod, "PodScheduled").filter(|condition| condition.status == "False")?;
+    let message = scheduled.message.clone().unwrap_or_default();
+    let reason = if message.to_lowercase().contains("persistentvolumeclaim") {
+        ConditionReason::VolumeMissing
+    } else {
+        ConditionReason::Unschedulable
+    };
+    Some(Waiting { reason, message })
+}
+
+fn condition<'a>(pod: &'a Pod, kind: &str) -> Option<&'a PodCondition> {
+    pod.status.as_ref()?.conditions.as_ref()?.iter().find(|condition| condition.type_ == kind)
+}
+
+pub fn infrastructure(reason: &str, message: impl Into<String>) -> Failure {
+    failure(FailureClass::Infrastructure, reason, message)
+}
+
+pub fn failure(class: FailureClass, reason: &str, message: impl Into<String>) -> Failure {
+    Failure { class, reason: reason.to_owned(), message: message.into() }
+}

@@ -1,0 +1,227 @@
+//! A run that has ended: what it published, its record, and what is tidied up.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::Pod;
+use kube::api::{DeleteParams, PostParams, Preconditions};
+use kube::runtime::controller::Action;
+use kube::{Api, ResourceExt};
+use pintail_api as api;
+use pintail_api::{ConditionReason as Reason, ConditionType};
+use pintail_engine::RunOutcome;
+use pintail_execution::Run;
+
+use super::attempt::Pods;
+use super::drive::happened;
+use super::facts::{PodFacts, pod_facts};
+use super::memory::{Driven, Remembered};
+use super::pod::{ATTEMPT_ANNOTATION, TASK_ANNOTATION};
+use super::status::{self, Shown};
+use super::{Subject, history, later, until};
+use crate::controllers::artifact;
+use crate::controllers::error::{Attempted, ReconcileError, words};
+use crate::controllers::event::{self, Happened};
+use crate::controllers::object::{version, write_status};
+use crate::controllers::unit::Unit;
+
+/// Longer than any lease: a paused former leader that wakes up must still find the pod, or it would create it again.
+const RECORDED_POD_STAYS: Duration = Duration::from_secs(60);
+
+/// Artifacts first: an Execution that says Succeeded has published.
+pub async fn conclude(
+    unit: &Unit,
+    subject: &Subject,
+    remembered: &mut Remembered,
+    driven: Driven,
+) -> Result<Action, ReconcileError> {
+    let now = unit.context.clock.now();
+    let refused = publish(unit, &driven.run).await?;
+    let shown = Shown::new(&subject.execution, now);
+    let status = status::of_run(&driven.run, &driven.written.conditions, &shown);
+    let mut status = status.unwrap_or_else(|error| status::too_large(&driven.written, &error.to_string(), &shown));
+    status.resolved.clone_from(&driven.written.resolved);
+    if let Some(message) = &refused {
+        status::fail(&mut status, Reason::PublishFailed, message, &shown);
+    }
+    let objects = unit.api(&unit.executions, &subject.namespace);
+    let written = write_status(&objects, &driven.object, &status).await?;
+    let object = written.unwrap_or_else(|| driven.object.clone());
+    remembered.version = version(&object);
+    for happened in happened(&driven.written, &status) {
+        event::record(&unit.context, &object, &happened).await;
+    }
+    let outcome = driven.run.outcome().filter(|_| refused.is_none());
+    event::record(&unit.context, &object, &ended(outcome, &status)).await;
+    unit.context.metrics.execution_ended(match outcome {
+        Some(RunOutcome::Succeeded) => "succeeded",
+        Some(RunOutcome::Cancelled) => "cancelled",
+        Some(RunOutcome::Failed(_)) | None => "failed",
+    });
+    unit.context.metrics.execution_inactive(&subject.uid);
+    // What follows the end has a reconcile of its own.
+    Ok(Action::requeue(Duration::from_millis(1)))
+}
+
+fn ended(outcome: Option<RunOutcome>, status: &api::ExecutionStatus) -> Happened {
+    let condition = status.conditions.iter().find(|found| found.condition_type == ConditionType::Succeeded);
+    let message = condition.map(|condition| condition.message.clone()).unwrap_or_default();
+    let (reason, note) = match outcome {
+        Some(RunOutcome::Succeeded) => ("Succeeded", "the run succeeded".to_owned()),
+        Some(RunOutcome::Cancelled) => ("Cancelled", "the run was cancelled".to_owned()),
+        Some(RunOutcome::Failed(_)) | None => ("Failed", message),
+    };
+    Happened { reason, action: "Run", warning: reason == "Failed", note, key: String::new() }
+}
+
+/// Makes the run's Artifacts; says why where the cluster does not take one.
+async fn publish(unit: &Unit, run: &Run) -> Result<Option<String>, ReconcileError> {
+    for made in run.artifacts() {
+        let made = artifact::published(made);
+        let name = made.name_any();
+        let artifacts: Api<api::Artifact> = Api::namespaced(unit.context.client.clone(), &run.context.namespace);
+        match artifacts.create(&PostParams::default(), &made).await {
+            Ok(_) => {}
+            Err(kube::Error::Api(status)) if status.is_already_exists() => {}
+            Err(error @ kube::Error::Api(_)) if is_refusal(&error) => {
+                return Ok(Some(format!("Artifact {name} could not be made: {}", words(&error))));
+            }
+            Err(error) => return Err(error).attempted(|| format!("create Artifact {name}")),
+        }
+    }
+    Ok(None)
+}
+
+fn is_refusal(error: &kube::Error) -> bool {
+    matches!(error, kube::Error::Api(status) if matches!(status.code, 400 | 413 | 422))
+}
+
+pub async fn reconcile(unit: &Unit, subject: Subject, remembered: &mut Remembered) -> Result<Action, ReconcileError> {
+    remembered.driven = None;
+    unit.pods.wait_until_ready().await;
+    unit.context.metrics.execution_inactive(&subject.uid);
+    end_pods(unit, &subject).await?;
+    if subject.execution.status.as_ref().is_some_and(|status| status.state.is_some()) {
+        return record(unit, &subject, remembered).await;
+    }
+    let now = unit.context.clock.now();
+    let delete_at = delete_at(&subject.execution);
+    if delete_at.is_some_and(|at| at <= now) {
+        return delete(unit, &subject).await;
+    }
+    let pods = unit.pods.of_execution(&subject.uid);
+    let tidy_at = tidy_pods(unit, remembered, &subject, pods.iter().map(|pod| &**pod)).await?;
+    Ok(delete_at
+        .into_iter()
+        .chain(tidy_at)
+        .min()
+        .map_or_else(Action::await_change, |at| Action::requeue(until(at, now))))
+}
+
+/// Whatever was started and is no longer wanted ends: nothing runs on after its run.
+async fn end_pods(unit: &Unit, subject: &Subject) -> Result<(), ReconcileError> {
+    let now = unit.context.clock.now();
+    let pods = Pods { unit, namespace: &subject.namespace, execution: &subject.name, uid: &subject.uid };
+    for pod in unit.pods.of_execution(&subject.uid) {
+        let facts = pod_facts(&pod, None, now);
+        let lingers = matches!(&facts, PodFacts::Ended(ended) if ended.lingers);
+        if lingers || matches!(facts, PodFacts::Waiting(_) | PodFacts::Running { .. }) {
+            pods.end(&pod, now).await?;
+        }
+    }
+    Ok(())
+}
+
+/// The record goes into the store; then the cluster need not keep the state any more.
+async fn record(unit: &Unit, subject: &Subject, remembered: &mut Remembered) -> Result<Action, ReconcileError> {
+    history::write(&unit.context.store, subject).await?;
+    let mut status = subject.execution.status.clone().unwrap_or_default();
+    status.state = None;
+    let objects = unit.api(&unit.executions, &subject.namespace);
+    if let Some(written) = write_status(&objects, &subject.object, &status).await? {
+        remembered.version = version(&written);
+    }
+    Ok(Action::requeue(Duration::from_millis(1)))
+}
+
+fn delete_at(execution: &api::Execution) -> Option<Timestamp> {
+    let ttl = pintail_plan::parse_duration(execution.spec.ttl_after_finished.as_deref()?).ok()?;
+    let ended: Timestamp = execution.status.as_ref()?.completion_time.as_deref()?.parse().ok()?;
+    Some(later(ended, ttl))
+}
+
+async fn delete(unit: &Unit, subject: &Subject) -> Result<Action, ReconcileError> {
+    let objects = unit.api(&unit.executions, &subject.namespace);
+    let preconditions =
+        Preconditions { uid: Some(subject.uid.clone()), resource_version: subject.object.resource_version() };
+    let parameters = DeleteParams { preconditions: Some(preconditions), ..DeleteParams::background() };
+    match objects.delete(&subject.name, &parameters).await {
+        Ok(_) => Ok(Action::await_change()),
+        Err(kube::Error::Api(status)) if status.is_not_found() => Ok(Action::await_change()),
+        Err(error) => Err(error).attempted(|| format!("delete Execution {}", subject.name)),
+    }
+}
+
+/// Deletes pods of a run under way whose attempts have ended and are recorded. Gives when the next is to go.
+pub async fn tidy(
+    unit: &Unit,
+    remembered: &mut Remembered,
+    run: &Run,
+    all_written: bool,
+) -> Result<Option<Timestamp>, ReconcileError> {
+    if !all_written {
+        return Ok(None);
+    }
+    let pods = unit.pods.of_execution(&run.context.uid);
+    let past = pods.iter().map(|pod| &**pod).filter(|pod| !is_live(run, pod));
+    let (namespace, execution, uid) = (&run.context.namespace, &run.context.name, &run.context.uid);
+    tidy_all(&Pods { unit, namespace, execution, uid }, remembered, past).await
+}
+
+async fn tidy_pods(
+    unit: &Unit,
+    remembered: &mut Remembered,
+    subject: &Subject,
+    pods: impl Iterator<Item = &Pod>,
+) -> Result<Option<Timestamp>, ReconcileError> {
+    let of = Pods { unit, namespace: &subject.namespace, execution: &subject.name, uid: &subject.uid };
+    tidy_all(&of, remembered, pods).await
+}
+
+async fn tidy_all(
+    pods: &Pods<'_>,
+    remembered: &mut Remembered,
+    past: impl Iterator<Item = &Pod>,
+) -> Result<Option<Timestamp>, ReconcileError> {
+    let context = &pods.unit.context;
+    let now = context.clock.now();
+    let failed_stays = Duration::from_secs(context.settings.runner.pod_ttl_seconds).max(RECORDED_POD_STAYS);
+    let mut next: Option<Timestamp> = None;
+    for pod in past.filter(|pod| pod.metadata.deletion_timestamp.is_none()) {
+        let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref()).unwrap_or_default();
+        let stays = match phase {
+            "Succeeded" => RECORDED_POD_STAYS,
+            "Failed" => failed_stays,
+            // It is being ended.
+            _ => continue,
+        };
+        let recorded = remembered.recorded.entry(pod.uid().unwrap_or_default()).or_insert(now);
+        let goes_at = later(*recorded, stays);
+        if goes_at <= now {
+            pods.delete(pod).await?;
+        } else {
+            next = Some(next.map_or(goes_at, |next| next.min(goes_at)));
+        }
+    }
+    Ok(next)
+}
+
+/// Whether the pod is of an attempt that is under way.
+fn is_live(run: &Run, pod: &Pod) -> bool {
+    let annotations = pod.annotations();
+    let task =
+        annotations.get(TASK_ANNOTATION).and_then(|name| run.plan.tasks.iter().position(|task| task.name == *name));
+    let number = annotations.get(ATTEMPT_ANNOTATION).and_then(|number| number.parse::<u32>().ok());
+    let (Some(task), Some(number)) = (task.and_then(|task| u32::try_from(task).ok()), number) else { return false };
+    run.phase(pintail_engine::TaskIndex(task)).live_attempt().is_some_and(|live| live <= number)
+}

@@ -1,0 +1,87 @@
+//! What is remembered of Executions between reconciles. All of it can be found out anew.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Mutex, PoisonError};
+
+use jiff::Timestamp;
+use kube::core::DynamicObject;
+use pintail_api as api;
+use pintail_engine::TaskIndex;
+use pintail_execution::Run;
+use pintail_protocol::WorkOrder;
+
+use super::facts::Waiting;
+
+/// By uid.
+#[derive(Default)]
+pub struct Memory(Mutex<HashMap<String, Remembered>>);
+
+impl Memory {
+    /// Takes out what is remembered of an object: one reconcile at a time has it.
+    pub fn take(&self, uid: &str) -> Remembered {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(uid).unwrap_or_default()
+    }
+
+    pub fn put(&self, uid: String, remembered: Remembered) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(uid, remembered);
+    }
+
+    /// The object is gone.
+    pub fn forget(&self, uid: &str) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(uid);
+    }
+}
+
+#[derive(Default)]
+pub struct Remembered {
+    /// The newest version that was written: older views are not looked at.
+    pub version: u64,
+    /// The next look must be at the API server itself.
+    pub read_live: bool,
+    pub driven: Option<Box<Driven>>,
+    /// By uid of pod: since when the end of its attempt is recorded.
+    pub recorded: HashMap<String, Timestamp>,
+}
+
+/// A run under way.
+pub struct Driven {
+    pub run: Run,
+    /// As it was written or seen last.
+    pub object: DynamicObject,
+    /// As it was written last.
+    pub written: api::ExecutionStatus,
+    pub written_at: Timestamp,
+    /// Since when there is something to write.
+    pub unwritten_since: Option<Timestamp>,
+    /// Attempts whose pods were asked for.
+    pub starting: BTreeMap<TaskIndex, Starting>,
+    /// What attempts wait for that are under way.
+    pub waiting: BTreeMap<TaskIndex, Waiting>,
+}
+
+impl Driven {
+    pub fn new(run: Run, object: DynamicObject, written: api::ExecutionStatus, written_at: Timestamp) -> Self {
+        Self {
+            run,
+            object,
+            written,
+            written_at,
+            unwritten_since: None,
+            starting: BTreeMap::new(),
+            waiting: BTreeMap::new(),
+        }
+    }
+}
+
+/// How far the pod of an attempt is.
+pub enum Starting {
+    Created {
+        at: Timestamp,
+    },
+    /// The cluster did not take it, and may later.
+    Refused {
+        attempt: u32,
+        order: Box<WorkOrder>,
+        again_at: Timestamp,
+    },
+}

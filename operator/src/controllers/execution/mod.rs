@@ -1,0 +1,123 @@
+//! Executions: pinned, driven by pods, recorded.
+
+mod attempt;
+mod drive;
+mod facts;
+mod finish;
+mod history;
+mod inputs;
+pub mod memory;
+pub mod pod;
+mod refusal;
+mod restore;
+mod start;
+mod status;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use kube::core::DynamicObject;
+use kube::runtime::controller::Action;
+use kube::{Resource, ResourceExt};
+use pintail_api as api;
+
+use super::error::{Attempted, ReconcileError};
+use super::object::{decode, quarantine, version};
+use super::unit::Unit;
+use memory::Remembered;
+
+/// An Execution and what was remembered of it while it is reconciled.
+struct Subject {
+    object: DynamicObject,
+    execution: api::Execution,
+    namespace: String,
+    name: String,
+    uid: String,
+}
+
+pub async fn reconcile(unit: Arc<Unit>, object: Arc<DynamicObject>) -> Result<Action, ReconcileError> {
+    let uid = object.uid().unwrap_or_default();
+    let mut remembered = unit.memory.take(&uid);
+    let result = advance(&unit, &object, &mut remembered).await;
+    if let Err(error) = &result {
+        // Whatever was under way is found out anew from what is recorded.
+        remembered.driven = None;
+        remembered.read_live = matches!(error, ReconcileError::Conflict);
+    }
+    unit.memory.put(uid, remembered);
+    result
+}
+
+async fn advance(unit: &Unit, object: &DynamicObject, remembered: &mut Remembered) -> Result<Action, ReconcileError> {
+    let Some(object) = newest(unit, object, remembered).await? else { return Ok(Action::await_change()) };
+    if object.meta().deletion_timestamp.is_some() {
+        // Its pods go with it, by their owner reference.
+        remembered.driven = None;
+        return Ok(Action::await_change());
+    }
+    let namespace = object.namespace().unwrap_or_default();
+    let execution: api::Execution = match decode(&object) {
+        Ok(execution) => execution,
+        Err(cause) => {
+            let objects = unit.api(&unit.executions, &namespace);
+            quarantine(&objects, &object, &cause, unit.context.clock.now()).await?;
+            return Ok(Action::await_change());
+        }
+    };
+    let (name, uid) = (object.name_any(), object.uid().unwrap_or_default());
+    let subject = Subject { object, execution, namespace, name, uid };
+    match stage(&subject.execution) {
+        Stage::Waiting => start::reconcile(unit, subject, remembered).await,
+        Stage::Running => drive::reconcile(unit, subject, remembered).await,
+        Stage::Ended => finish::reconcile(unit, subject, remembered).await,
+    }
+}
+
+enum Stage {
+    /// Nothing is pinned yet.
+    Waiting,
+    Running,
+    Ended,
+}
+
+fn stage(execution: &api::Execution) -> Stage {
+    let status = execution.status.as_ref();
+    if status.is_some_and(|status| status.completion_time.is_some()) {
+        Stage::Ended
+    } else if status.is_some_and(|status| status.resolved.is_some()) {
+        Stage::Running
+    } else {
+        Stage::Waiting
+    }
+}
+
+/// The newest that is known of the object: a view that is older than what was written is not looked at.
+async fn newest(
+    unit: &Unit,
+    seen: &DynamicObject,
+    remembered: &mut Remembered,
+) -> Result<Option<DynamicObject>, ReconcileError> {
+    let mut object = seen.clone();
+    if std::mem::take(&mut remembered.read_live) {
+        let objects = unit.api(&unit.executions, &seen.namespace().unwrap_or_default());
+        let name = seen.name_any();
+        let live = objects.get_opt(&name).await.attempted(|| format!("read Execution {name}"))?;
+        let Some(live) = live.filter(|live| live.uid() == seen.uid()) else { return Ok(None) };
+        object = live;
+    }
+    if version(&object) >= remembered.version {
+        return Ok(Some(object));
+    }
+    Ok(remembered.driven.as_ref().map(|driven| driven.object.clone()))
+}
+
+/// How long until `at`; a little more than nothing where it is past.
+fn until(at: Timestamp, now: Timestamp) -> Duration {
+    const LEAST: Duration = Duration::from_millis(1);
+    Duration::try_from(at.duration_since(now)).unwrap_or_default().max(LEAST)
+}
+
+fn later(at: Timestamp, wait: Duration) -> Timestamp {
+    at.checked_add(wait).unwrap_or(Timestamp::MAX)
+}

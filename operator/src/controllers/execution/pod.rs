@@ -1,0 +1,331 @@
+//! The pod of one attempt. Pure: an order and the installation's settings in, a pod out.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::api::core::v1::{
+    Affinity, Capabilities, Container, EmptyDirVolumeSource, EnvFromSource, EnvVar, EnvVarSource, LocalObjectReference,
+    ObjectFieldSelector, PersistentVolumeClaimVolumeSource, Pod, PodSecurityContext, PodSpec, ResourceRequirements,
+    SeccompProfile, SecretEnvSource, SecretKeySelector, SecurityContext, Toleration, Volume, VolumeMount,
+};
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
+use pintail_api as api;
+use pintail_execution::{VOLUMES, label_digest, pod_name};
+use pintail_protocol::{Identity, ORDER_OBJECT_VARIABLE, ORDER_VARIABLE, STORE_VARIABLE, WorkOrder, secret_variable};
+use sha2::{Digest, Sha256};
+
+use crate::Settings;
+
+/// Name of the container whose end decides.
+pub const CONTAINER: &str = "task";
+pub const MANAGED_BY_LABEL: &str = "app.kubernetes.io/managed-by";
+pub const MANAGED_BY: &str = "pintail";
+pub const EXECUTION_UID_LABEL: &str = "pintail.dev/execution-uid";
+pub const TASK_ANNOTATION: &str = "pintail.dev/task";
+pub const ATTEMPT_ANNOTATION: &str = "pintail.dev/attempt";
+/// Digest of the identity of the order: who finds the pod knows whether it is the attempt that it wants.
+pub const IDENTITY_ANNOTATION: &str = "pintail.dev/work-order-digest";
+
+/// The runner's user and group in its image.
+const USER: i64 = 65532;
+const SCRATCH: &str = "/scratch";
+const DISK_BYTES: u64 = 10 << 30;
+const DISK_REQUEST_BYTES: u64 = 64 << 20;
+const MEMORY_BYTES: u64 = 1 << 30;
+const MEMORY_REQUEST_BYTES: u64 = 256 << 20;
+const CPU_REQUEST_MILLIS: u64 = 100;
+/// A pod ends by itself this long after its task's timeout, counted from when its node took it: the operator may be away,
+/// and images take their time.
+const DEADLINE_SLACK_S: i64 = 600;
+const SAFE_TO_EVICT: &str = "cluster-autoscaler.kubernetes.io/safe-to-evict";
+
+/// How the order reaches the pod.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum OrderText {
+    /// The text itself.
+    Inline(String),
+    /// `<key>#<digest>` of an object of the store.
+    Object(String),
+}
+
+/// Whose attempt it is.
+pub struct Owner<'a> {
+    pub execution: &'a str,
+    pub uid: &'a str,
+}
+
+/// All that a pod is built from.
+pub struct PodParts<'a> {
+    pub owner: Owner<'a>,
+    pub order: &'a WorkOrder,
+    pub text: OrderText,
+    pub options: &'a api::PodOptions,
+    /// Of the task, in seconds.
+    pub timeout_s: Option<i64>,
+    pub connections: &'a pintail_execution::Connections,
+    pub settings: &'a Settings,
+}
+
+/// Digest over who the attempt is: never over the pod's spec, which others may change.
+pub fn identity_digest(identity: &Identity) -> String {
+    let Identity { execution_uid, task, item, attempt, revision, .. } = identity;
+    let item = item.map(|item| item.to_string()).unwrap_or_default();
+    let text = [execution_uid.as_str(), task, &item, &attempt.to_string(), revision].join("\n");
+    let digest = Sha256::digest(text.as_bytes());
+    format!("sha256:{}", digest.iter().map(|byte| format!("{byte:02x}")).collect::<String>())
+}
+
+/// The name of the pod of an attempt.
+pub fn name_of(owner: &Owner, identity: &Identity) -> String {
+    pod_name(owner.execution, owner.uid, &identity.task, identity.item, identity.attempt)
+}
+
+pub fn build(parts: &PodParts) -> Pod {
+    let identity = &parts.order.identity;
+    Pod {
+        metadata: ObjectMeta {
+            name: Some(name_of(&parts.owner, identity)),
+            namespace: Some(identity.namespace.clone()),
+            labels: Some(labels(parts)),
+            annotations: Some(annotations(parts)),
+            owner_references: Some(vec![OwnerReference {
+                api_version: api::API_VERSION.to_owned(),
+                kind: "Execution".to_owned(),
+                name: parts.owner.execution.to_owned(),
+                uid: parts.owner.uid.to_owned(),
+                controller: Some(true),
+                block_owner_deletion: Some(false),
+            }]),
+            ..ObjectMeta::default()
+        },
+        spec: Some(spec(parts)),
+        status: None,
+    }
+}
+
+/// What a person asked for comes first, so that nothing of it replaces ours.
+fn labels(parts: &PodParts) -> BTreeMap<String, String> {
+    let mut labels = parts.options.labels.clone();
+    let own = [
+        ("app.kubernetes.io/name", "pintail-task".to_owned()),
+        (MANAGED_BY_LABEL, MANAGED_BY.to_owned()),
+        (EXECUTION_UID_LABEL, parts.owner.uid.to_owned()),
+        ("pintail.dev/workflow-digest", label_digest(&[&parts.order.identity.workflow])),
+        ("pintail.dev/task-digest", label_digest(&[&parts.order.identity.task])),
+    ];
+    labels.extend(own.map(|(key, value)| (key.to_owned(), value)));
+    labels
+}
+
+fn annotations(parts: &PodParts) -> BTreeMap<String, String> {
+    let identity = &parts.order.identity;
+    let mut annotations = BTreeMap::from([(SAFE_TO_EVICT.to_owned(), "false".to_owned())]);
+    annotations.extend(parts.options.annotations.clone());
+    let own = [
+        ("pintail.dev/execution", identity.execution.clone()),
+        ("pintail.dev/workflow", identity.workflow.clone()),
+        (TASK_ANNOTATION, identity.task.clone()),
+        (ATTEMPT_ANNOTATION, identity.attempt.to_string()),
+        (IDENTITY_ANNOTATION, identity_digest(identity)),
+    ];
+    annotations.extend(own.map(|(key, value)| (key.to_owned(), value)));
+    annotations
+}
+
+fn spec(parts: &PodParts) -> PodSpec {
+    let runner = &parts.settings.runner;
+    let options = parts.options;
+    let claims = claims(parts);
+    let account = options.service_account_name.clone().unwrap_or_else(|| runner.service_account.clone());
+    let secret = |name: &String| LocalObjectReference { name: name.clone() };
+    PodSpec {
+        containers: vec![container(parts, &claims)],
+        volumes: Some(volumes(parts, &claims)),
+        restart_policy: Some("Never".to_owned()),
+        service_account_name: Some(account),
+        automount_service_account_token: Some(false),
+        enable_service_links: Some(false),
+        active_deadline_seconds: parts.timeout_s.map(|timeout_s| timeout_s.saturating_add(DEADLINE_SLACK_S)),
+        node_selector: Some(options.node_selector.clone()).filter(|selector| !selector.is_empty()),
+        tolerations: Some(options.tolerations.iter().map(toleration).collect::<Vec<_>>()).filter(|all| !all.is_empty()),
+        priority_class_name: options.priority_class_name.clone(),
+        image_pull_secrets: Some(runner.image_pull_secrets.iter().map(secret).collect::<Vec<_>>())
+            .filter(|all| !all.is_empty()),
+        affinity: None::<Affinity>,
+        security_context: Some(PodSecurityContext {
+            run_as_non_root: Some(true),
+            run_as_user: Some(USER),
+            run_as_group: Some(USER),
+            fs_group: Some(USER),
+            // Large volumes are not walked through at every start.
+            fs_group_change_policy: Some("OnRootMismatch".to_owned()),
+            seccomp_profile: Some(SeccompProfile { type_: "RuntimeDefault".to_owned(), localhost_profile: None }),
+            ..PodSecurityContext::default()
+        }),
+        ..PodSpec::default()
+    }
+}
+
+fn container(parts: &PodParts, claims: &BTreeMap<&str, bool>) -> Container {
+    let runner = &parts.settings.runner;
+    let store_secret = parts.settings.store.secret_name.as_ref();
+    let arguments =
+        ["--order-from-environment", "--pod-uid", "$(POD_UID)", "--termination-message", "/dev/termination-log"];
+    let mount = |name: &str, path: String, read_only: bool| VolumeMount {
+        name: name.to_owned(),
+        mount_path: path,
+        read_only: read_only.then_some(true),
+        ..VolumeMount::default()
+    };
+    let mounts = claims.iter().map(|(claim, writes)| mount(&volume_name(claim), format!("{VOLUMES}/{claim}"), !writes));
+    Container {
+        name: CONTAINER.to_owned(),
+        image: Some(runner.image.clone()),
+        image_pull_policy: runner.image_pull_policy.clone(),
+        command: Some(vec!["/bin/pintail-runner".to_owned(), "run".to_owned()]),
+        args: Some(arguments.map(str::to_owned).to_vec()),
+        env: Some(environment(parts)),
+        env_from: store_secret.map(|name| {
+            vec![EnvFromSource {
+                secret_ref: Some(SecretEnvSource { name: name.clone(), optional: None }),
+                ..EnvFromSource::default()
+            }]
+        }),
+        resources: Some(resources(&parts.order.resources)),
+        security_context: Some(SecurityContext {
+            allow_privilege_escalation: Some(false),
+            read_only_root_filesystem: Some(true),
+            capabilities: Some(Capabilities { drop: Some(vec!["ALL".to_owned()]), add: None }),
+            ..SecurityContext::default()
+        }),
+        termination_message_path: Some("/dev/termination-log".to_owned()),
+        termination_message_policy: Some("File".to_owned()),
+        volume_mounts: Some(std::iter::once(mount("scratch", SCRATCH.to_owned(), false)).chain(mounts).collect()),
+        ..Container::default()
+    }
+}
+
+/// Secrets are only named: the kubelet reads them.
+fn environment(parts: &PodParts) -> Vec<EnvVar> {
+    let plain =
+        |name: &str, value: &str| EnvVar { name: name.to_owned(), value: Some(value.to_owned()), value_from: None };
+    let mut variables = vec![EnvVar {
+        name: "POD_UID".to_owned(),
+        value: None,
+        value_from: Some(EnvVarSource {
+            field_ref: Some(ObjectFieldSelector { field_path: "metadata.uid".to_owned(), api_version: None }),
+            ..EnvVarSource::default()
+        }),
+    }];
+    variables.push(plain("TMPDIR", SCRATCH));
+    match &parts.text {
+        OrderText::Inline(text) => variables.push(plain(ORDER_VARIABLE, text)),
+        OrderText::Object(object) => {
+            variables.push(plain(ORDER_OBJECT_VARIABLE, object));
+            variables.push(plain(STORE_VARIABLE, &parts.settings.store.uri));
+        }
+    }
+    variables.extend(parts.settings.store.environment.iter().map(|(name, value)| plain(name, &escaped(value))));
+    let used = parts.order.connections.iter().filter_map(|connection| parts.connections.get(&connection.name));
+    let mut secrets: BTreeMap<String, EnvVar> = BTreeMap::new();
+    for reference in used.flat_map(|connection| secret_references(&connection.spec)) {
+        let name = secret_variable(&reference.name, &reference.key);
+        let selector = SecretKeySelector { name: reference.name.clone(), key: reference.key.clone(), optional: None };
+        let source = EnvVarSource { secret_key_ref: Some(selector), ..EnvVarSource::default() };
+        secrets.insert(name.clone(), EnvVar { name, value: None, value_from: Some(source) });
+    }
+    variables.extend(secrets.into_values());
+    variables
+}
+
+/// The kubelet replaces `$(NAME)` in values, and `$$` by `$`.
+fn escaped(value: &str) -> String {
+    value.replace('$', "$$")
+}
+
+/// Every Secret key that a Connection names.
+pub fn secret_references(spec: &api::ConnectionSpec) -> Vec<&api::SecretKeyRef> {
+    let mut values: Vec<Option<&api::SecretValue>> = Vec::new();
+    if let Some(s3) = &spec.s3 {
+        values.extend([s3.access_key_id_from.as_ref(), s3.secret_access_key_from.as_ref()]);
+    }
+    values.extend(spec.http.iter().map(|http| http.bearer_token_from.as_ref()));
+    values.extend(spec.postgres.iter().map(|postgres| postgres.password_from.as_ref()));
+    if let Some(smtp) = &spec.smtp {
+        values.extend([smtp.username_from.as_ref(), smtp.password_from.as_ref()]);
+    }
+    if let Some(webhook) = &spec.webhook {
+        values.extend([webhook.url_from.as_ref(), webhook.bearer_token_from.as_ref()]);
+    }
+    values.extend(spec.secrets.iter().flat_map(|secrets| secrets.values()).map(Some));
+    values.into_iter().flatten().map(|value| &value.secret_key_ref).collect()
+}
+
+/// The volume claims that the attempt's connections lie on, and whether one of them is written.
+fn claims<'a>(parts: &PodParts<'a>) -> BTreeMap<&'a str, bool> {
+    let mut claims = BTreeMap::new();
+    for used in &parts.order.connections {
+        let duckdb = parts.connections.get(&used.name).and_then(|connection| connection.spec.duckdb.as_ref());
+        if let Some(claim) = duckdb.and_then(|duckdb| duckdb.volume_claim.as_deref()) {
+            *claims.entry(claim).or_default() |= used.mode == pintail_protocol::AccessMode::Write;
+        }
+    }
+    claims
+}
+
+fn volume_name(claim: &str) -> String {
+    format!("claim-{}", label_digest(&[claim]))
+}
+
+fn volumes(parts: &PodParts, claims: &BTreeMap<&str, bool>) -> Vec<Volume> {
+    let scratch_bytes = parts.order.resources.scratch_bytes.unwrap_or(DISK_BYTES);
+    let scratch = Volume {
+        name: "scratch".to_owned(),
+        empty_dir: Some(EmptyDirVolumeSource { size_limit: Some(bytes(scratch_bytes)), medium: None }),
+        ..Volume::default()
+    };
+    let claims = claims.keys().map(|claim| Volume {
+        name: volume_name(claim),
+        // Read-only is for the mount: two pods of one node may want it differently.
+        persistent_volume_claim: Some(PersistentVolumeClaimVolumeSource {
+            claim_name: (*claim).to_owned(),
+            read_only: None,
+        }),
+        ..Volume::default()
+    });
+    std::iter::once(scratch).chain(claims).collect()
+}
+
+fn resources(wanted: &pintail_protocol::Resources) -> ResourceRequirements {
+    let memory = wanted.memory_bytes;
+    let disk = wanted.scratch_bytes;
+    let mut limits = BTreeMap::from([
+        ("memory".to_owned(), bytes(memory.unwrap_or(MEMORY_BYTES))),
+        ("ephemeral-storage".to_owned(), bytes(disk.unwrap_or(DISK_BYTES))),
+    ]);
+    limits.extend(wanted.cpu_millis.map(|cpu| ("cpu".to_owned(), millis(cpu))));
+    let requests = BTreeMap::from([
+        ("cpu".to_owned(), millis(wanted.cpu_millis.unwrap_or(CPU_REQUEST_MILLIS))),
+        ("memory".to_owned(), bytes(memory.unwrap_or(MEMORY_REQUEST_BYTES))),
+        ("ephemeral-storage".to_owned(), bytes(disk.unwrap_or(DISK_REQUEST_BYTES))),
+    ]);
+    ResourceRequirements { limits: Some(limits), requests: Some(requests), claims: None }
+}
+
+fn bytes(count: u64) -> Quantity {
+    Quantity(count.to_string())
+}
+
+fn millis(count: u64) -> Quantity {
+    Quantity(format!("{count}m"))
+}
+
+fn toleration(given: &api::Toleration) -> Toleration {
+    Toleration {
+        key: given.key.clone(),
+        operator: given.operator.map(|operator| format!("{operator:?}")),
+        value: given.value.clone(),
+        effect: given.effect.map(|effect| format!("{effect:?}")),
+        toleration_seconds: given.toleration_seconds,
+    }
+}

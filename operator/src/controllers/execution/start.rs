@@ -1,0 +1,342 @@
+//! Before a run starts: what it waits for, and what it is pinned to.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use kube::Api;
+use kube::runtime::controller::Action;
+use pintail_api as api;
+use pintail_api::{ConditionReason as Reason, ConditionStatus, ConditionType};
+use pintail_execution::{BoundInput, Reusable, Run, RunContext};
+use pintail_plan::{Plan, Problem, Surroundings, check_execution, check_inputs_on_cluster};
+
+use super::drive;
+use super::history::committed_of;
+use super::inputs::{self, NoVersion};
+use super::memory::Remembered;
+use super::status::{self, Shown};
+use super::{Subject, later, until};
+use crate::Settings;
+use crate::controllers::error::{Attempted, ReconcileError};
+use crate::controllers::event::{self, Happened};
+use crate::controllers::object::{Said, condition, conditions, version, write_status};
+use crate::controllers::revision::{self, Revision};
+use crate::controllers::unit::Unit;
+use crate::controllers::workflow;
+
+/// How long to wait for what is not there, if the Execution does not say.
+const START_DEADLINE: Duration = Duration::from_secs(600);
+/// What is waited for wakes the run itself; this is for what is not watched, such as ConfigMaps.
+const LOOK_AGAIN: Duration = Duration::from_secs(30);
+
+/// What came of looking at all that a run needs.
+enum Prepared {
+    Ready(Box<Ready>),
+    /// Not yet.
+    Waits(Reason, String),
+    /// Never.
+    Refused(Reason, String),
+}
+
+struct Ready {
+    run: Run,
+    revision: Revision,
+    reuses: Vec<String>,
+}
+
+pub async fn reconcile(unit: &Unit, subject: Subject, remembered: &mut Remembered) -> Result<Action, ReconcileError> {
+    let spec = &subject.execution.spec;
+    if spec.cancel == Some(true) {
+        return end(unit, &subject, remembered, Reason::Cancelled, "the run was cancelled before it started").await;
+    }
+    if spec.suspend == Some(true) {
+        return wait(unit, &subject, remembered, Reason::Suspended, "the run is suspended", None).await;
+    }
+    match prepare(unit, &subject).await? {
+        Prepared::Ready(ready) => pin(unit, subject, remembered, *ready).await,
+        Prepared::Refused(reason, message) => end(unit, &subject, remembered, reason, &message).await,
+        Prepared::Waits(reason, message) => {
+            let deadline = later(created(&subject), start_deadline(spec));
+            if unit.context.clock.now() < deadline {
+                return wait(unit, &subject, remembered, reason, &message, Some(deadline)).await;
+            }
+            let message = format!("waited in vain until {deadline:.0}, as `startDeadline` allows: {message}");
+            end(unit, &subject, remembered, Reason::StartDeadlineExceeded, &message).await
+        }
+    }
+}
+
+fn start_deadline(spec: &api::ExecutionSpec) -> Duration {
+    let given = spec.start_deadline.as_deref().and_then(|text| pintail_plan::parse_duration(text).ok());
+    given.unwrap_or(START_DEADLINE)
+}
+
+fn created(subject: &Subject) -> Timestamp {
+    subject.execution.metadata.creation_timestamp.as_ref().map_or(Timestamp::MIN, |time| time.0)
+}
+
+async fn prepare(unit: &Unit, subject: &Subject) -> Result<Prepared, ReconcileError> {
+    let spec = &subject.execution.spec;
+    let refused = |problems: &[Problem]| Prepared::Refused(Reason::InvalidInputs, lines(problems));
+    let problems = check_execution(spec);
+    if !problems.is_empty() {
+        return Ok(refused(&problems));
+    }
+    let name = &spec.workflow_ref.name;
+    let workflows: Api<api::Workflow> = Api::namespaced(unit.context.client.clone(), &subject.namespace);
+    let found = match workflows.get_opt(name).await {
+        // One that cannot be read; its own condition says more.
+        Err(kube::Error::SerdeError(error)) => {
+            return Ok(Prepared::Waits(Reason::WorkflowNotReady, format!("Workflow {name} cannot be read: {error}")));
+        }
+        found => found.attempted(|| format!("read Workflow {name}"))?,
+    };
+    let Some(found) = found else {
+        return Ok(Prepared::Waits(Reason::WorkflowMissing, format!("there is no Workflow {name}")));
+    };
+    let config_maps = revision::config_maps(&unit.context.client, &subject.namespace, &found.spec).await?;
+    let connections = unit.connections_of(&subject.namespace).await;
+    let surroundings = Surroundings { connections, config_maps };
+    let plan = match workflow::plan(&found, &surroundings, &unit.context.settings.runner) {
+        Ok(plan) => plan,
+        Err(problems) => {
+            let message = format!("Workflow {name} is not ready:\n{}", lines(&problems));
+            return Ok(Prepared::Waits(Reason::WorkflowNotReady, message));
+        }
+    };
+    let bound = match pintail_plan::bind_inputs(&plan, &spec.inputs) {
+        Ok(bound) => bound,
+        Err(problems) => return Ok(refused(&problems)),
+    };
+    let problems = check_inputs_on_cluster(&bound);
+    if !problems.is_empty() {
+        return Ok(refused(&problems));
+    }
+    let retried = match retried(unit, subject).await? {
+        Ok(retried) => retried,
+        Err(message) => return Ok(Prepared::Refused(Reason::InvalidInputs, message)),
+    };
+    let artifacts = artifacts(unit, &subject.namespace, &bound).await?;
+    let inputs = match inputs::pin(bound, &artifacts, retried.as_ref()) {
+        Ok(inputs) => inputs,
+        Err(NoVersion(message)) => return Ok(Prepared::Waits(Reason::InputMissing, message)),
+    };
+    let reusable = match &retried {
+        Some(retried) => committed_of(&unit.context.store, retried, &subject.namespace).await?,
+        None => Reusable::new(),
+    };
+    let revision =
+        Revision { name: name.clone(), spec: found.spec.clone(), config_maps: surroundings.config_maps.clone() };
+    assemble(unit, subject, plan, inputs, reusable, revision)
+}
+
+fn assemble(
+    unit: &Unit,
+    subject: &Subject,
+    plan: Plan,
+    inputs: Vec<BoundInput>,
+    reusable: Reusable,
+    revision: Revision,
+) -> Result<Prepared, ReconcileError> {
+    let reuses = reused_uids(&reusable);
+    let context = run_context(unit, subject, unit.context.clock.now());
+    Ok(match Run::new(plan, context, inputs, reusable) {
+        Ok(run) => Prepared::Ready(Box::new(Ready { run, revision, reuses })),
+        Err(failure) => Prepared::Refused(Reason::InvalidInputs, crate::controllers::error::failure_words(&failure)),
+    })
+}
+
+pub fn run_context(unit: &Unit, subject: &Subject, start_time: Timestamp) -> RunContext {
+    RunContext {
+        namespace: subject.namespace.clone(),
+        name: subject.name.clone(),
+        uid: subject.uid.clone(),
+        start_time,
+        scheduled_time: None,
+        store: unit.context.store.location().clone(),
+    }
+}
+
+/// The run that is retried; `Err` where it is gone.
+async fn retried(unit: &Unit, subject: &Subject) -> Result<Result<Option<api::Execution>, String>, ReconcileError> {
+    let Some(retry) = &subject.execution.spec.retry_of else { return Ok(Ok(None)) };
+    let name = &retry.execution;
+    let executions: Api<api::Execution> = Api::namespaced(unit.context.client.clone(), &subject.namespace);
+    let found = executions.get_opt(name).await.attempted(|| format!("read Execution {name}"))?;
+    Ok(found
+        .map(Some)
+        .ok_or_else(|| format!("spec.retryOf: there is no Execution {name}; create a run without `retryOf`")))
+}
+
+/// The versions of the datasets that inputs are bound to, as they are at this moment.
+async fn artifacts(
+    unit: &Unit,
+    namespace: &str,
+    bound: &[(String, pintail_plan::InputValue)],
+) -> Result<Vec<api::Artifact>, ReconcileError> {
+    let reads_dataset = |value: &pintail_plan::InputValue| match value {
+        pintail_plan::InputValue::Table(source) => source.artifact.is_some(),
+        pintail_plan::InputValue::Scalar(_) => false,
+    };
+    if !bound.iter().any(|(_, value)| reads_dataset(value)) {
+        return Ok(Vec::new());
+    }
+    let objects = unit.api(&unit.artifacts, namespace).list(&kube::api::ListParams::default()).await;
+    let objects = objects.attempted(|| format!("list the Artifacts of {namespace}"))?;
+    Ok(objects.items.iter().filter_map(|object| crate::controllers::object::decode(object).ok()).collect())
+}
+
+/// The runs whose files may become files of this run: they are kept for as long as it is.
+fn reused_uids(reusable: &Reusable) -> Vec<String> {
+    let keys = reusable.values().flat_map(|result| {
+        let results = match &result.report.outcome {
+            pintail_protocol::ReportOutcome::Succeeded(results) => Some(results),
+            pintail_protocol::ReportOutcome::Failed(_) => None,
+        };
+        let tables = results.into_iter().flat_map(|results| &results.tables).flat_map(|table| &table.files);
+        let files = results.into_iter().flat_map(|results| &results.files).map(|file| &file.file);
+        std::iter::once(result.key.as_str()).chain(tables.chain(files).map(|file| file.key.as_str()))
+    });
+    let uid = |key: &str| {
+        let mut parts = key.split('/').skip_while(|part| *part != "runs").skip(1);
+        parts.next().map(str::to_owned)
+    };
+    let uids: std::collections::BTreeSet<String> = keys.filter_map(uid).collect();
+    uids.into_iter().collect()
+}
+
+/// The first write of a run: all that it is pinned to. What follows reads only that.
+async fn pin(
+    unit: &Unit,
+    subject: Subject,
+    remembered: &mut Remembered,
+    ready: Ready,
+) -> Result<Action, ReconcileError> {
+    let Ready { run, revision, reuses } = ready;
+    let now = unit.context.clock.now();
+    let held = unit.revisions.read().await;
+    revision::keep(&unit.context.client, &subject.namespace, &run.plan.revision, &revision).await?;
+    let before = conditions(&subject.object);
+    let shown = Shown::new(&subject.execution, now);
+    let mut status = status::of_run(&run, &before, &shown).map_err(|error| ReconcileError::Other(error.to_string()))?;
+    if let Some(resolved) = &mut status.resolved {
+        resolve(resolved, &unit.context.settings);
+        resolved.reuses = reuses;
+    }
+    let objects = unit.api(&unit.executions, &subject.namespace);
+    let written = write_status(&objects, &subject.object, &status).await?;
+    drop(held);
+    let object = written.unwrap_or_else(|| subject.object.clone());
+    remembered.version = version(&object);
+    let revision = &run.plan.revision;
+    let started = Happened {
+        reason: "Started",
+        action: "Start",
+        warning: false,
+        note: format!("the run started, pinned to {revision}"),
+        key: String::new(),
+    };
+    event::record(&unit.context, &object, &started).await;
+    drive::begin(unit, subject, object, remembered, run, status).await
+}
+
+/// What the installation adds to what is pinned.
+fn resolve(resolved: &mut api::Resolved, settings: &Settings) {
+    resolved.runner_image = Some(settings.runner.image.clone());
+    resolved.store = Some(settings.store.uri.clone());
+    resolved.reader = Some(api::Reader {
+        service_account: settings.runner.service_account.clone(),
+        secret_name: settings.store.secret_name.clone(),
+        environment: settings.store.environment.clone(),
+        image_pull_secrets: settings.runner.image_pull_secrets.clone(),
+    });
+}
+
+/// Says what the run waits for.
+async fn wait(
+    unit: &Unit,
+    subject: &Subject,
+    remembered: &mut Remembered,
+    reason: Reason,
+    message: &str,
+    deadline: Option<Timestamp>,
+) -> Result<Action, ReconcileError> {
+    let now = unit.context.clock.now();
+    let status = unstarted(subject, reason, message, None, now);
+    write(unit, subject, remembered, &status).await?;
+    unit.context.metrics.execution_active(&subject.uid, std::collections::BTreeMap::new());
+    Ok(match deadline {
+        Some(deadline) => Action::requeue(until(deadline, now).min(LOOK_AGAIN)),
+        None => Action::await_change(),
+    })
+}
+
+/// Ends a run that never started.
+async fn end(
+    unit: &Unit,
+    subject: &Subject,
+    remembered: &mut Remembered,
+    reason: Reason,
+    message: &str,
+) -> Result<Action, ReconcileError> {
+    let now = unit.context.clock.now();
+    let status = unstarted(subject, reason, message, Some(ConditionStatus::False), now);
+    write(unit, subject, remembered, &status).await?;
+    let outcome = if reason == Reason::Cancelled { "cancelled" } else { "failed" };
+    unit.context.metrics.execution_ended(outcome);
+    unit.context.metrics.execution_inactive(&subject.uid);
+    let happened = Happened {
+        reason: if reason == Reason::Cancelled { "Cancelled" } else { "Failed" },
+        action: "Start",
+        warning: reason != Reason::Cancelled,
+        note: format!("{reason}: {message}"),
+        key: String::new(),
+    };
+    event::record(&unit.context, &subject.object, &happened).await;
+    Ok(Action::await_change())
+}
+
+fn unstarted(
+    subject: &Subject,
+    reason: Reason,
+    message: &str,
+    ended: Option<ConditionStatus>,
+    now: Timestamp,
+) -> api::ExecutionStatus {
+    let generation = subject.execution.metadata.generation;
+    let said = Said { reason, message, generation, now };
+    let truth = |holds| if holds { ConditionStatus::True } else { ConditionStatus::False };
+    let states = [
+        (ConditionType::Succeeded, ended.unwrap_or(ConditionStatus::Unknown)),
+        (ConditionType::Ready, ConditionStatus::False),
+        (ConditionType::Reconciling, truth(ended.is_none())),
+        (ConditionType::Stalled, truth(ended.is_some())),
+    ];
+    let mut conditions = conditions(&subject.object);
+    for (kind, status) in states {
+        api::set_condition(&mut conditions, condition(kind, status, &said));
+    }
+    api::ExecutionStatus {
+        observed_generation: generation,
+        conditions,
+        completion_time: ended.map(|_| now.to_string()),
+        ..api::ExecutionStatus::default()
+    }
+}
+
+async fn write(
+    unit: &Unit,
+    subject: &Subject,
+    remembered: &mut Remembered,
+    status: &api::ExecutionStatus,
+) -> Result<(), ReconcileError> {
+    let objects = unit.api(&unit.executions, &subject.namespace);
+    if let Some(written) = write_status(&objects, &subject.object, status).await? {
+        remembered.version = version(&written);
+    }
+    Ok(())
+}
+
+fn lines(problems: &[Problem]) -> String {
+    problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
+}

@@ -1,0 +1,228 @@
+//! One part of the cluster that is looked after by itself: all of it, or one namespace of a list. References never leave a
+//! namespace, so neither does anything here leave its unit.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use futures::StreamExt;
+use futures::channel::mpsc::{UnboundedSender, unbounded};
+use k8s_openapi::api::core::v1::Pod;
+use kube::api::ApiResource;
+use kube::core::DynamicObject;
+use kube::runtime::WatchStreamExt;
+use kube::runtime::reflector::{ObjectRef, Store, store::Writer};
+use kube::runtime::utils::Backoff;
+use kube::runtime::watcher::{self, Event, watcher};
+use kube::{Api, Resource, ResourceExt};
+use pintail_api as api;
+use pintail_execution::{Connections, sql_name};
+
+use super::execution::memory::Memory;
+use super::execution::pod::{MANAGED_BY, MANAGED_BY_LABEL};
+use super::object::decode;
+use super::pods::{PodCache, trim};
+use crate::Context;
+
+/// The objects of one kind, and who is told of those that change.
+pub struct Kind {
+    pub resource: ApiResource,
+    pub objects: Store<DynamicObject>,
+    queue: UnboundedSender<ObjectRef<DynamicObject>>,
+    written: Mutex<Option<Writer<DynamicObject>>>,
+    queued: Mutex<Option<futures::channel::mpsc::UnboundedReceiver<ObjectRef<DynamicObject>>>>,
+}
+
+impl Kind {
+    fn new<K: Resource<DynamicType = ()>>() -> Self {
+        let resource = ApiResource::erase::<K>(&());
+        let writer = Writer::new(resource.clone());
+        let (queue, queued) = unbounded();
+        Self {
+            objects: writer.as_reader(),
+            resource,
+            queue,
+            written: Mutex::new(Some(writer)),
+            queued: Mutex::new(Some(queued)),
+        }
+    }
+
+    /// Asks for a reconcile.
+    pub fn enqueue(&self, namespace: &str, name: &str) {
+        let reference = ObjectRef::new_with(name, self.resource.clone()).within(namespace);
+        // Nobody takes it once everything ends.
+        let _ = self.queue.unbounded_send(reference);
+    }
+
+    /// What is to be reconciled; for the one controller of the kind.
+    pub fn take_queue(&self) -> Option<futures::channel::mpsc::UnboundedReceiver<ObjectRef<DynamicObject>>> {
+        self.queued.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    fn take_writer(&self) -> Option<Writer<DynamicObject>> {
+        self.written.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    pub fn get(&self, namespace: &str, name: &str) -> Option<Arc<DynamicObject>> {
+        self.objects.get(&ObjectRef::new_with(name, self.resource.clone()).within(namespace))
+    }
+
+    /// All of a namespace.
+    pub fn within<'a>(&self, namespace: &'a str) -> impl Iterator<Item = Arc<DynamicObject>> + use<'a> {
+        self.objects.state().into_iter().filter(move |object| object.namespace().as_deref() == Some(namespace))
+    }
+}
+
+pub struct Unit {
+    pub context: Context,
+    /// None: the whole cluster.
+    namespace: Option<String>,
+    pub workflows: Kind,
+    pub connections: Kind,
+    pub executions: Kind,
+    pub artifacts: Kind,
+    pub pods: PodCache,
+    pub memory: Memory,
+    /// Held for reading from when a revision is made sure of until a status names it; for writing to collect revisions.
+    pub revisions: tokio::sync::RwLock<()>,
+}
+
+impl Unit {
+    pub fn new(context: Context, namespace: Option<String>) -> Self {
+        Self {
+            context,
+            namespace,
+            workflows: Kind::new::<api::Workflow>(),
+            connections: Kind::new::<api::Connection>(),
+            executions: Kind::new::<api::Execution>(),
+            artifacts: Kind::new::<api::Artifact>(),
+            pods: PodCache::default(),
+            memory: Memory::default(),
+            revisions: tokio::sync::RwLock::new(()),
+        }
+    }
+
+    /// The objects of a kind in one namespace, for reading and writing.
+    pub fn api(&self, kind: &Kind, namespace: &str) -> Api<DynamicObject> {
+        Api::namespaced_with(self.context.client.clone(), namespace, &kind.resource)
+    }
+
+    /// All objects of a type that the unit looks after.
+    pub fn all<K>(&self) -> Api<K>
+    where
+        K: Resource<Scope = k8s_openapi::NamespaceResourceScope, DynamicType = ()>,
+    {
+        match &self.namespace {
+            Some(namespace) => Api::namespaced(self.context.client.clone(), namespace),
+            None => Api::all(self.context.client.clone()),
+        }
+    }
+
+    pub fn all_of(&self, kind: &Kind) -> Api<DynamicObject> {
+        match &self.namespace {
+            Some(namespace) => Api::namespaced_with(self.context.client.clone(), namespace, &kind.resource),
+            None => Api::all_with(self.context.client.clone(), &kind.resource),
+        }
+    }
+
+    /// The one namespace of the unit, if it has just one.
+    pub fn only_namespace(&self) -> Option<&str> {
+        self.namespace.as_deref()
+    }
+
+    /// The Connections of a namespace that can be read, by their SQL names, once they are known.
+    pub async fn connections_of(&self, namespace: &str) -> Connections {
+        // It fails only where the watch has ended, and then everything ends.
+        let _ = self.connections.objects.wait_until_ready().await;
+        let readable = self.connections.within(namespace).filter_map(|object| {
+            let connection: api::Connection = decode(&object).ok()?;
+            Some((sql_name(&object.name_any()), Arc::new(connection)))
+        });
+        readable.collect()
+    }
+
+    /// Keeps the objects of a kind known, and hands each that changes to `changed`.
+    pub async fn follow(&self, kind: &Kind, changed: impl Fn(&DynamicObject, bool)) {
+        let Some(mut writer) = kind.take_writer() else { return };
+        let events = watcher(self.all_of(kind), watcher::Config::default()).modify(|object| {
+            object.metadata.managed_fields = None;
+        });
+        let mut events = std::pin::pin!(events.backoff(Doubling::default()));
+        while let Some(event) = events.next().await {
+            match event {
+                Ok(event) => {
+                    writer.apply_watcher_event(&event);
+                    match &event {
+                        Event::Apply(object) | Event::InitApply(object) => changed(object, false),
+                        Event::Delete(object) => changed(object, true),
+                        Event::Init | Event::InitDone => {}
+                    }
+                }
+                Err(error) => tracing::warn!(kind = kind.resource.kind, "the watch was interrupted: {error}"),
+            }
+        }
+    }
+
+    /// Keeps the pods of attempts known, and asks for a reconcile of the Execution of each that changes.
+    pub async fn follow_pods(&self) {
+        let selector = format!("{MANAGED_BY_LABEL}={MANAGED_BY}");
+        let events = watcher(self.all::<Pod>(), watcher::Config::default().labels(&selector)).modify(trim);
+        let mut events = std::pin::pin!(events.backoff(Doubling::default()));
+        while let Some(event) = events.next().await {
+            match event {
+                Ok(event) => {
+                    self.pods.apply(&event);
+                    if let Event::Apply(pod) | Event::InitApply(pod) | Event::Delete(pod) = &event {
+                        self.enqueue_owner(pod);
+                    }
+                }
+                Err(error) => tracing::warn!(kind = "Pod", "the watch was interrupted: {error}"),
+            }
+        }
+    }
+
+    fn enqueue_owner(&self, pod: &Pod) {
+        let owner = pod.owner_references().iter().find(|owner| owner.kind == "Execution");
+        if let Some(owner) = owner {
+            self.executions.enqueue(&pod.namespace().unwrap_or_default(), &owner.name);
+        }
+    }
+
+    /// Executions that have not started: what they wait for may be there now.
+    pub fn enqueue_waiting(&self, namespace: &str) {
+        for object in self.executions.within(namespace) {
+            if object.data.pointer("/status/resolved").is_none()
+                && object.data.pointer("/status/completionTime").is_none()
+            {
+                self.executions.enqueue(namespace, &object.name_any());
+            }
+        }
+    }
+}
+
+/// Waits of half a second, one, two, … up to half a minute, the same in every run.
+struct Doubling(Duration);
+
+const FIRST_WAIT: Duration = Duration::from_millis(500);
+const LAST_WAIT: Duration = Duration::from_secs(30);
+
+impl Default for Doubling {
+    fn default() -> Self {
+        Self(FIRST_WAIT)
+    }
+}
+
+impl Iterator for Doubling {
+    type Item = Duration;
+
+    fn next(&mut self) -> Option<Duration> {
+        let wait = self.0;
+        self.0 = wait.saturating_mul(2).min(LAST_WAIT);
+        Some(wait)
+    }
+}
+
+impl Backoff for Doubling {
+    fn reset(&mut self) {
+        self.0 = FIRST_WAIT;
+    }
+}
