@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use crate::{Problems, command_line, kinds, reference, rules};
+use crate::{Problems, chart, command_line, kinds, reference, rules};
 
 /// Folders that hold generated files only, and the ending that they have.
-const FOLDERS: [(&str, &str); 2] = [("crds", "yaml"), ("schemas", "json")];
+const FOLDERS: [(&str, &str); 3] = [("crds", "yaml"), ("schemas", "json"), ("charts/pintail/templates/crds", "yaml")];
 
 /// `kubectl apply` keeps a copy of an object in an annotation of at most 256 KiB, and a chart carries all of them.
 const CRD_BYTES: usize = 100 * 1024;
@@ -33,6 +33,7 @@ pub fn run(check: bool) -> Result<(), Problems> {
     files.insert("docs/reference/manifests.md".to_owned(), reference::manifests(&kinds));
     files.insert("docs/reference/cli.md".to_owned(), command_line::page());
     files.insert("docs/reference/lint-rules.md".to_owned(), rules::page());
+    files.extend(chart::files(&kinds).map_err(|error| vec![format!("charts/pintail: {error}")])?);
     if !problems.is_empty() {
         return Err(problems);
     }

@@ -1,5 +1,6 @@
 //! What the project writes and checks about itself: `cargo xtask generate [--check]`, `layers`, `image`.
 
+mod chart;
 mod command_line;
 mod generate;
 mod image;
@@ -16,7 +17,7 @@ use clap::Parser;
 #[derive(Parser)]
 #[command(name = "cargo xtask")]
 enum Task {
-    /// Write crds/, schemas/ and docs/reference/ from the types, the command line and the lint rules.
+    /// Write crds/, schemas/, docs/reference/ and parts of charts/ from the types, the command line and the lint rules.
     Generate {
         /// Write nothing; fail where a file is not what would be written.
         #[arg(long)]

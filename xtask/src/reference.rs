@@ -157,13 +157,13 @@ fn range(schema: &Value) -> String {
     }
 }
 
-fn paragraph(schema: &Value) -> String {
+pub fn paragraph(schema: &Value) -> String {
     let text = schema["description"].as_str().unwrap_or_default();
     text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 /// Text for a cell of a table.
-fn cell(text: &str) -> String {
+pub fn cell(text: &str) -> String {
     text.replace('|', "\\|")
 }
 

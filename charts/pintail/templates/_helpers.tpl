@@ -1,0 +1,103 @@
+{{- define "pintail.labels" -}}
+app.kubernetes.io/name: pintail
+app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+app.kubernetes.io/part-of: pintail
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
+{{- with .Values.commonLabels }}
+{{ toYaml . }}
+{{- end }}
+{{- end }}
+
+{{- define "pintail.operatorSelector" -}}
+app.kubernetes.io/name: pintail
+app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/component: operator
+{{- end }}
+
+{{- define "pintail.crdAnnotations" -}}
+{{- $annotations := deepCopy .Values.crds.annotations }}
+{{- if .Values.crds.keep }}
+{{- $_ := set $annotations "helm.sh/resource-policy" "keep" }}
+{{- end }}
+{{- with $annotations }}
+{{- toYaml . }}
+{{- end }}
+{{- end }}
+
+{{- /* An image's full name: of a dict with `root` and `image`. */ -}}
+{{- define "pintail.image" -}}
+{{- $name := .image.repository }}
+{{- with .root.Values.images.registry }}
+{{- $name = printf "%s/%s" (trimSuffix "/" .) $name }}
+{{- end }}
+{{- if .image.digest }}
+{{- printf "%s@%s" $name .image.digest }}
+{{- else }}
+{{- printf "%s:%s" $name (default .root.Chart.AppVersion .image.tag) }}
+{{- end }}
+{{- end }}
+
+{{- /* Namespaces whose pods are task pods for sure, as a JSON list: they get the runner's service account. */ -}}
+{{- define "pintail.runnerNamespaces" -}}
+{{- concat .Values.scope.namespaces .Values.runner.namespaces | uniq | sortAlpha | toJson }}
+{{- end }}
+
+{{- /* Not empty where the release's own namespace is the whole scope. */ -}}
+{{- define "pintail.singleNamespace" -}}
+{{- if and (eq (len .Values.scope.namespaces) 1) (eq (first .Values.scope.namespaces) .Release.Namespace) }}yes{{ end }}
+{{- end }}
+
+{{- /* What the operator reads, as JSON: operator/src/settings.rs. */ -}}
+{{- define "pintail.settings" -}}
+{{- $store := dict "uri" (required "store.uri is needed: the bucket of this installation, as in --set store.uri=s3://bucket/prefix" .Values.store.uri) "environment" .Values.store.environment }}
+{{- with .Values.store.existingSecret }}
+{{- $_ := set $store "secretName" . }}
+{{- end }}
+{{- $runner := dict
+  "image" (include "pintail.image" (dict "root" . "image" .Values.runner.image))
+  "imagePullPolicy" .Values.images.pullPolicy
+  "imagePullSecrets" .Values.images.pullSecrets
+  "serviceAccount" "pintail-runner"
+  "allowedServiceAccounts" .Values.runner.allowedServiceAccounts
+  "podTtlSeconds" (int .Values.runner.podTTLSeconds)
+}}
+{{- $settings := dict "namespace" .Release.Namespace "store" $store "runner" $runner }}
+{{- with .Values.scope.namespaces }}
+{{- $_ := set $settings "scope" (dict "namespaces" .) }}
+{{- end }}
+{{- toPrettyJson $settings }}
+{{- end }}
+
+{{- /* What the operator may do with the objects it looks after. */ -}}
+{{- define "pintail.operatorRules" -}}
+# What people wrote is read, and never written.
+- apiGroups: [pintail.dev]
+  resources: [workflows, connections]
+  verbs: [get, list, watch]
+# Executions are read, and deleted when their time is over.
+- apiGroups: [pintail.dev]
+  resources: [executions]
+  verbs: [get, list, watch, delete]
+# Versions of datasets are recorded, held by a finalizer while their data is deleted, and deleted when newer ones replace them.
+- apiGroups: [pintail.dev]
+  resources: [artifacts]
+  verbs: [get, list, watch, create, patch, delete]
+# What came of them is written into their status, and nowhere else.
+- apiGroups: [pintail.dev]
+  resources: [workflows/status, connections/status, executions/status, artifacts/status]
+  verbs: [patch]
+# The revision that a run is pinned to is kept until nothing names it.
+- apiGroups: [apps]
+  resources: [controllerrevisions]
+  verbs: [get, list, create, delete]
+# A pod for each attempt of a task; a patch lowers its deadline, to stop it and keep its log.
+- apiGroups: [""]
+  resources: [pods]
+  verbs: [get, list, watch, create, patch, delete]
+# What happens is told as Events, and repeats are folded into one.
+- apiGroups: [events.k8s.io]
+  resources: [events]
+  verbs: [create, patch]
+{{- end }}
