@@ -44,6 +44,8 @@ pub enum Command {
     Preview(Preview),
     /// Open an SQL prompt with a task's tables, parameters and connections, as the task sees them.
     Sql(Sql),
+    /// Check whether a cluster is ready for Pintail: versions, resources, rights, operator, image, store.
+    Doctor(Doctor),
     /// Print the version of Pintail and of its engine.
     Version,
     /// Print a shell's completion script.
@@ -176,6 +178,24 @@ pub struct Cancel {
     pub name: String,
     #[command(flatten)]
     pub cluster: ClusterArguments,
+}
+
+#[derive(Debug, Args)]
+pub struct Doctor {
+    #[command(flatten)]
+    pub cluster: ClusterArguments,
+    /// How what was found is printed.
+    #[arg(short, long, value_enum, default_value_t)]
+    pub output: DoctorOutput,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum DoctorOutput {
+    /// One line each.
+    #[default]
+    Pretty,
+    /// One JSON document, stable.
+    Json,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]

@@ -70,6 +70,7 @@ async fn asynchronous(command: Command) -> Result<(), CommandFailure> {
         Command::Run(arguments) => commands::run::run(arguments).await,
         Command::Watch(arguments) => commands::cluster::watch(arguments).await,
         Command::Cancel(arguments) => commands::cluster::cancel(arguments).await,
+        Command::Doctor(arguments) => cluster::doctor::doctor(arguments).await,
         Command::Resume(arguments) => commands::run::resume(arguments).await,
         Command::Retry(arguments) => commands::run::retry(arguments).await,
         Command::List(arguments) => commands::list::list(arguments).await,

@@ -37,6 +37,11 @@ impl<'a> Asked<'a> {
         };
         Self { verb, resource, name }
     }
+
+    /// Of the log of a pod.
+    pub fn log(pod: &'a str) -> Self {
+        Self { verb: "get", resource: "pods/log", name: Some(pod) }
+    }
 }
 
 impl Location {

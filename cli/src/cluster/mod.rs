@@ -1,7 +1,11 @@
 //! Runs on a cluster, through its API and with the rights of whoever asks.
 
+pub mod data;
+pub mod doctor;
 pub mod failure;
 pub mod follow;
+pub mod logs;
+pub mod reader;
 pub mod start;
 
 use std::fmt::Debug;
@@ -84,6 +88,10 @@ impl Cluster {
 
     pub fn namespace(&self) -> &str {
         &self.location.namespace
+    }
+
+    pub fn client(&self) -> Client {
+        self.client.clone()
     }
 
     /// The objects of a kind in this namespace.

@@ -1,29 +1,45 @@
 //! `pintail logs`: what the attempts of a run wrote.
 
+use pintail_api as api;
 use pintail_storage::layout;
 
 use crate::arguments::Logs;
+use crate::cluster;
 use crate::failure::CommandFailure;
+use crate::local::records::Records;
 use crate::place::Place;
 
 pub async fn logs(arguments: Logs) -> Result<(), CommandFailure> {
-    let records = match Place::open(&arguments.place).await? {
-        Place::Store(records) => records,
-        Place::Cluster(_) => return Err(CommandFailure::failed("logs of a cluster are not read yet")),
-    };
-    let execution = records.execution(&arguments.name).await?.execution;
-    let status = execution.status.unwrap_or_default();
-    let uid = execution.metadata.uid.unwrap_or_default();
-    let wanted = |name: &str| arguments.task.as_deref().is_none_or(|task| task == name);
-    let tasks: Vec<_> = status.task_list.iter().filter(|task| wanted(&task.name)).collect();
-    if tasks.is_empty() {
-        let names: Vec<_> = status.task_list.iter().map(|task| task.name.as_str()).collect();
-        return Err(CommandFailure::usage(format!(
-            "the run has no task {:?}; it has {}",
-            arguments.task.unwrap_or_default(),
-            names.join(", ")
-        )));
+    let place = Place::open(&arguments.place).await?;
+    let execution = place.execution(&arguments.name).await?;
+    let tasks = wanted_tasks(&execution, arguments.task.as_deref())?;
+    match place {
+        Place::Store(records) => stored(&records, &execution, &tasks).await,
+        Place::Cluster(cluster) if arguments.follow => {
+            cluster::logs::follow(&cluster, &execution, arguments.task.as_deref()).await
+        }
+        Place::Cluster(cluster) => cluster::logs::print(&cluster, &execution, &tasks).await,
     }
+}
+
+/// The tasks whose logs are asked for, in their order.
+fn wanted_tasks(execution: &api::Execution, wanted: Option<&str>) -> Result<Vec<api::TaskStatus>, CommandFailure> {
+    let listed = execution.status.as_ref().map(|status| status.task_list.as_slice()).unwrap_or_default();
+    let Some(wanted) = wanted else { return Ok(listed.to_vec()) };
+    let found: Vec<_> = listed.iter().filter(|task| task.name == wanted).cloned().collect();
+    if found.is_empty() {
+        let names: Vec<_> = listed.iter().map(|task| task.name.as_str()).collect();
+        return Err(CommandFailure::usage(format!("the run has no task {wanted:?}; it has {}", names.join(", "))));
+    }
+    Ok(found)
+}
+
+async fn stored(
+    records: &Records,
+    execution: &api::Execution,
+    tasks: &[api::TaskStatus],
+) -> Result<(), CommandFailure> {
+    let uid = execution.metadata.uid.clone().unwrap_or_default();
     for task in tasks {
         let log = records.store.read_log(layout::DEFAULT_NAMESPACE, &uid, &task.name).await?;
         for line in String::from_utf8_lossy(&log).lines() {

@@ -4,16 +4,27 @@ use std::path::PathBuf;
 
 use kube::ResourceExt;
 use pintail_api as api;
-use pintail_protocol::{ReportOutcome, StoredFile, TableResult};
+use pintail_protocol::{Preview as Rows, ReportOutcome, StoredFile, TableResult};
 use serde_json::{Map, Value, json};
 
 use crate::arguments::{Output, Preview};
 use crate::failure::CommandFailure;
 use crate::local::records::Records;
 use crate::local::start::committed_of;
-use crate::output::{print_json, print_table, print_text};
+use crate::output::{print_json, print_table};
 use crate::place::Place;
 use crate::progress::grouped;
+
+/// The name under which a question sees the rows.
+pub const TABLE: &str = "result";
+
+/// Rows for people, and what they are of.
+pub struct Shown {
+    pub what: String,
+    /// Of the whole table.
+    pub rows: i64,
+    pub table: Rows,
+}
 
 /// A committed table.
 struct Found {
@@ -23,19 +34,28 @@ struct Found {
 }
 
 pub async fn preview(arguments: Preview) -> Result<(), CommandFailure> {
-    let records = match Place::open(&arguments.place).await? {
-        Place::Store(records) => records,
-        Place::Cluster(_) => return Err(CommandFailure::failed("data of a cluster is not read yet")),
+    let shown = match Place::open(&arguments.place).await? {
+        Place::Store(records) => read_here(&records, &arguments).await?,
+        Place::Cluster(cluster) => crate::cluster::data::preview(&cluster, &arguments).await?,
     };
-    let found = find(&records, &arguments.name, arguments.part.as_deref()).await?;
+    print(shown, &arguments)
+}
+
+async fn read_here(records: &Records, arguments: &Preview) -> Result<Shown, CommandFailure> {
+    let Found { what, rows, files } = find(records, &arguments.name, arguments.part.as_deref()).await?;
     let scratch = tempfile::tempdir().map_err(CommandFailure::failed)?;
     let mut paths: Vec<PathBuf> = Vec::new();
-    for file in &found.files {
+    for file in &files {
         paths.push(records.store.stage(file, scratch.path()).await?);
     }
     let limit = usize::try_from(arguments.limit).unwrap_or(usize::MAX);
-    let table = pintail_task_runner::preview(&paths, "result", arguments.sql.as_deref(), limit)
-        .map_err(|failure| CommandFailure::failed(format!("{}: {}", found.what, failure.message)))?;
+    let read = pintail_task_runner::preview(&paths, TABLE, arguments.sql.as_deref(), limit)
+        .map_err(|failure| CommandFailure::failed(format!("{what}: {}", failure.message)))?;
+    Ok(Shown { what, rows, table: Rows { columns: read.columns, rows: read.rows } })
+}
+
+fn print(shown: Shown, arguments: &Preview) -> Result<(), CommandFailure> {
+    let Shown { what, rows, table } = shown;
     if arguments.output == Output::Json {
         let row = |row: &Vec<Option<String>>| {
             let cells = table.columns.iter().zip(row).map(|(column, cell)| (column.name.clone(), json!(cell)));
@@ -48,14 +68,13 @@ pub async fn preview(arguments: Preview) -> Result<(), CommandFailure> {
         }));
     }
     if arguments.sql.is_none() {
-        eprintln!("{}: {} rows", found.what, grouped(found.rows));
+        eprintln!("{what}: {} rows", grouped(rows));
     }
     let header: Vec<String> =
         table.columns.iter().map(|column| format!("{}\n{}", column.name, column.data_type.to_lowercase())).collect();
     let header: Vec<&str> = header.iter().map(String::as_str).collect();
     let cell = |cell: Option<String>| cell.unwrap_or_else(|| "NULL".to_owned());
     print_table(&header, table.rows.into_iter().map(|row| row.into_iter().map(cell).collect()));
-    print_text("");
     Ok(())
 }
 
