@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use pintail_protocol::{
     DecodeError, ExitCode, FORMAT, ORDER_BYTES, ORDER_OBJECT_VARIABLE, ORDER_VARIABLE, READ_REQUEST_VARIABLE,
-    ReadRequest, STORE_VARIABLE, TERMINATION_MESSAGE_BYTES, TerminationMessage, WorkOrder, decode_order,
-    decode_request, parse_order,
+    ReadRequest, SCRATCH_VARIABLE, STORE_VARIABLE, TERMINATION_MESSAGE_BYTES, TerminationMessage, WorkOrder,
+    decode_order, decode_request, parse_order,
 };
 use pintail_storage::{Store, parse_location};
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -49,18 +49,24 @@ pub fn read_order(path: &Path) -> Result<WorkOrder, TaskFailure> {
 /// # Errors
 /// `InvalidOrder`, `NewerFormat`; those of the store, where the order is there.
 pub fn order_from_environment(environment: &Environment) -> Result<WorkOrder, TaskFailure> {
+    let mut order = decode_order(&order_text(environment)?)?;
+    let volume_bytes = environment.variable(SCRATCH_VARIABLE).and_then(|text| text.parse().ok());
+    order.resources.scratch_bytes = order.resources.scratch_bytes.or(volume_bytes);
+    Ok(order)
+}
+
+fn order_text(environment: &Environment) -> Result<String, TaskFailure> {
     let missing = |name: &str| {
         let message = format!("the environment holds no work order: the variable {name} is not set");
         TaskFailure::permanent("InvalidOrder", message)
     };
     if let Some(text) = environment.variable(ORDER_VARIABLE) {
-        return Ok(decode_order(text)?);
+        return Ok(text.to_owned());
     }
     let name = environment.variable(ORDER_OBJECT_VARIABLE).ok_or_else(|| missing(ORDER_VARIABLE))?;
     let store = environment.variable(STORE_VARIABLE).ok_or_else(|| missing(STORE_VARIABLE))?;
     let store = Store::connect(&parse_location(store)?)?;
-    let text = crate::files::runtime()?.block_on(store.read_order(name))?;
-    Ok(decode_order(&text)?)
+    Ok(crate::files::runtime()?.block_on(store.read_order(name))?)
 }
 
 /// Reads the request that a variable holds.
@@ -218,7 +224,12 @@ mod tests {
         let place = folder.path().to_str().unwrap();
         let order = crate::tests::empty_order(folder.path());
         let text = pintail_protocol::encode_order(&order).unwrap();
-        assert_eq!(order_from_environment(&environment(&[(ORDER_VARIABLE, &text)])).unwrap(), order);
+        let of_variable = environment(&[(ORDER_VARIABLE, &text), (SCRATCH_VARIABLE, "1000")]);
+        let with_scratch = pintail_protocol::Resources { scratch_bytes: Some(1000), ..order.resources };
+        assert_eq!(
+            order_from_environment(&of_variable).unwrap(),
+            WorkOrder { resources: with_scratch, ..order.clone() }
+        );
         let name = crate::files::runtime().unwrap().block_on(async {
             let store = Store::open(&order.store).await.unwrap();
             store.put_order("default", "uid", text).await.unwrap()

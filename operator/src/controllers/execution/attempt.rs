@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
@@ -13,7 +12,7 @@ use pintail_api::ConditionReason as Reason;
 use pintail_engine::{Phase, TaskIndex};
 use pintail_execution::{CommittedReport, Connections, Seen};
 use pintail_protocol::{Failure, FailureClass, ORDER_VARIABLE_BYTES, ReportOutcome, WorkOrder, encode_order};
-use pintail_storage::{RunTask, StoreError, digest, layout};
+use pintail_storage::{RunTask, StoreError};
 use serde_json::json;
 
 use super::facts::{Ended, EndedOutcome, PodFacts, Waiting, failure, infrastructure, pod_facts};
@@ -181,11 +180,8 @@ impl<'a> Pods<'a> {
         if text.len() <= ORDER_VARIABLE_BYTES {
             return Ok(Ok(OrderText::Inline(text)));
         }
-        let bytes = Bytes::from(text);
-        let digest = digest(&bytes);
-        let key = layout::order(self.namespace, self.uid, &digest)?;
-        self.unit.context.store.put_once(&key, bytes).await?;
-        Ok(Ok(OrderText::Object(format!("{key}#{digest}"))))
+        let object = self.unit.context.store.put_order(self.namespace, self.uid, text).await?;
+        Ok(Ok(OrderText::Object(object)))
     }
 
     /// How an attempt that is under way stands.

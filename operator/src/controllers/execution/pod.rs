@@ -11,7 +11,7 @@ use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 use pintail_api as api;
 use pintail_execution::{VOLUMES, label_digest, pod_name};
-use pintail_protocol::{Identity, ORDER_OBJECT_VARIABLE, ORDER_VARIABLE, STORE_VARIABLE, WorkOrder, secret_variable};
+use pintail_protocol::{Identity, ORDER_OBJECT_VARIABLE, ORDER_VARIABLE, SCRATCH_VARIABLE, STORE_VARIABLE, WorkOrder, secret_variable};
 use sha2::{Digest, Sha256};
 
 use crate::Settings;
@@ -218,6 +218,7 @@ fn environment(parts: &PodParts) -> Vec<EnvVar> {
         }),
     }];
     variables.push(plain("TMPDIR", SCRATCH));
+    variables.push(plain(SCRATCH_VARIABLE, &scratch_bytes(parts.order).to_string()));
     match &parts.text {
         OrderText::Inline(text) => variables.push(plain(ORDER_VARIABLE, text)),
         OrderText::Object(object) => {
@@ -277,11 +278,15 @@ fn volume_name(claim: &str) -> String {
     format!("claim-{}", label_digest(&[claim]))
 }
 
+fn scratch_bytes(order: &WorkOrder) -> u64 {
+    order.resources.scratch_bytes.unwrap_or(DISK_BYTES)
+}
+
 fn volumes(parts: &PodParts, claims: &BTreeMap<&str, bool>) -> Vec<Volume> {
-    let scratch_bytes = parts.order.resources.scratch_bytes.unwrap_or(DISK_BYTES);
+    let size_limit = bytes(scratch_bytes(parts.order));
     let scratch = Volume {
         name: "scratch".to_owned(),
-        empty_dir: Some(EmptyDirVolumeSource { size_limit: Some(bytes(scratch_bytes)), medium: None }),
+        empty_dir: Some(EmptyDirVolumeSource { size_limit: Some(size_limit), medium: None }),
         ..Volume::default()
     };
     let claims = claims.keys().map(|claim| Volume {
