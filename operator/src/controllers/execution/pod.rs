@@ -11,7 +11,9 @@ use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 use pintail_api as api;
 use pintail_execution::{VOLUMES, label_digest, pod_name};
-use pintail_protocol::{Identity, ORDER_OBJECT_VARIABLE, ORDER_VARIABLE, SCRATCH_VARIABLE, STORE_VARIABLE, WorkOrder, secret_variable};
+use pintail_protocol::{
+    Identity, ORDER_OBJECT_VARIABLE, ORDER_VARIABLE, SCRATCH_VARIABLE, STORE_VARIABLE, WorkOrder, secret_variable,
+};
 use sha2::{Digest, Sha256};
 
 use crate::Settings;
