@@ -67,12 +67,14 @@ async fn of_run(cluster: &Cluster, execution: &api::Execution, arguments: &Previ
     {
         return of_artifact(cluster, &artifact, arguments).await;
     }
+    let named =
+        status.task_list.iter().map(|task| task.name.as_str()).find(|name| arguments.part.as_deref() == Some(name));
+    if output.is_none() && named.is_none() {
+        return Err(no_table(execution, &status, arguments));
+    }
     let reader = Reader::find(cluster, Some(execution)).await?;
     let key = output.and_then(|output| reader.key(output.uri.as_deref()?));
-    let of_output = key.and_then(task_of);
-    let of_task =
-        || status.task_list.iter().map(|task| task.name.as_str()).find(|name| arguments.part.as_deref() == Some(name));
-    let Some(task) = of_output.or_else(of_task) else { return Err(no_table(execution, &status, arguments)) };
+    let Some(task) = key.and_then(task_of).or(named) else { return Err(no_table(execution, &status, arguments)) };
     let read = Read::Committed {
         namespace: cluster.namespace().to_owned(),
         execution_uid: execution.uid().unwrap_or_default(),
