@@ -454,6 +454,11 @@ impl Run {
         self.reports.get(&(task.0 as usize))
     }
 
+    /// The versions that the run writes if it succeeds: dataset and name of the Artifact.
+    pub fn versions(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.published.values().map(|published| (published.dataset.as_str(), published.name.as_str()))
+    }
+
     pub(crate) fn published(&self, output: usize) -> Option<&Published> {
         self.published.get(&output)
     }

@@ -174,6 +174,19 @@ impl Bucket {
         Ok(keys)
     }
 
+    pub(crate) async fn folders(&self, folder_key: &str) -> Result<Vec<String>, StoreError> {
+        let path = match folder_key {
+            "" => Path::from(self.prefix.as_str()),
+            key => self.path(key)?,
+        };
+        let found = self.store.list_with_delimiter(Some(&path)).await;
+        let found = found.map_err(|error| self.trouble.error("list", folder_key, &error))?;
+        let names = found.common_prefixes.iter().filter_map(|path| path.filename());
+        let mut names: Vec<String> = names.map(str::to_owned).collect();
+        names.sort_unstable();
+        Ok(names)
+    }
+
     pub(crate) async fn delete_folder(&self, folder_key: &str) -> Result<(), StoreError> {
         let path = self.path(folder_key)?;
         let found = self.store.list(Some(&path)).map_ok(|meta| meta.location).boxed();

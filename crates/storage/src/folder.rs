@@ -77,6 +77,16 @@ impl Folder {
         .await
     }
 
+    pub(crate) async fn folders(&self, folder_key: &str) -> Result<Vec<String>, StoreError> {
+        let path = self.root.join(folder_key);
+        blocking(move || {
+            let mut names = folder_names(&path).map_err(|error| trouble("list", &path, &error))?;
+            names.sort_unstable();
+            Ok(names)
+        })
+        .await
+    }
+
     pub(crate) async fn delete_folder(&self, folder_key: &str) -> Result<(), StoreError> {
         let path = self.root.join(folder_key);
         blocking(move || match fs::remove_dir_all(&path) {
@@ -248,6 +258,24 @@ fn list(path: &Path, folder_key: &str, keys: &mut Vec<String>) -> io::Result<()>
         }
     }
     Ok(())
+}
+
+fn folder_names(path: &Path) -> io::Result<Vec<String>> {
+    let entries = match fs::read_dir(path) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries?,
+    };
+    let mut names = Vec::new();
+    for entry in entries {
+        let entry = entry?;
+        let name = entry.file_name();
+        if let Some(name) = name.to_str().filter(|name| !name.starts_with('.'))
+            && entry.file_type()?.is_dir()
+        {
+            names.push(name.to_owned());
+        }
+    }
+    Ok(names)
 }
 
 /// File operations block: they run beside the threads that drive futures.

@@ -103,6 +103,22 @@ pub fn artifact_version(namespace: &str, dataset: &str, artifact_id: &str) -> Re
     Ok(format!("{}/artifacts/{}/{}", part(namespace)?, part(dataset)?, part(artifact_id)?))
 }
 
+/// Which versions of datasets a run writes, to find what it leaves behind.
+///
+/// # Errors
+/// Class `Invalid` where a name cannot be part of a key.
+pub fn run_versions(namespace: &str, execution_uid: &str) -> Result<String, StoreError> {
+    Ok(format!("{}/_versions", run_folder(namespace, execution_uid)?))
+}
+
+/// There where the versions of a run were published.
+///
+/// # Errors
+/// Class `Invalid` where a name cannot be part of a key.
+pub fn run_published(namespace: &str, execution_uid: &str) -> Result<String, StoreError> {
+    Ok(format!("{}/_published", run_folder(namespace, execution_uid)?))
+}
+
 /// A work order, by the digest of its text (`blake3:<hex>`).
 ///
 /// # Errors

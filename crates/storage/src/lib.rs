@@ -210,6 +210,20 @@ impl Store {
         }
     }
 
+    /// The names of the folders in a folder, sorted; the root is empty.
+    ///
+    /// # Errors
+    /// Where it cannot be read.
+    pub async fn folders(&self, folder_key: &str) -> Result<Vec<String>, StoreError> {
+        if !folder_key.is_empty() {
+            layout::check_key(folder_key)?;
+        }
+        match &self.backend {
+            Backend::Folder(folder) => folder.folders(folder_key).await,
+            Backend::Bucket(bucket) => bucket.folders(folder_key).await,
+        }
+    }
+
     /// Deletes all in and below a folder. None there is fine.
     ///
     /// # Errors

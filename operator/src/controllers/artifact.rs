@@ -151,10 +151,31 @@ async fn reclaim(
     Ok(Action::await_change())
 }
 
-/// The folder of the version, if its data lies where a run put it. What lies elsewhere is not ours to delete.
+/// The folder of the version's data, if it lies where a run of this dataset put it and no other version lies there. What
+/// lies elsewhere is not ours to delete.
 fn data_folder(unit: &Unit, artifact: &api::Artifact, namespace: &str) -> Option<String> {
-    let folder = layout::artifact_version(namespace, &artifact.spec.artifact, &artifact.name_any()).ok()?;
-    artifact.spec.uri.starts_with(&format!("{}/", unit.context.store.uri(&folder))).then_some(folder)
+    let (dataset, name) = (&artifact.spec.artifact, artifact.name_any());
+    let own = layout::artifact_version(namespace, dataset, &name).ok()?;
+    let is_in = |uri: &str, folder: &str| uri.starts_with(&format!("{}/", unit.context.store.uri(folder)));
+    let folder = if is_in(&artifact.spec.uri, &own) {
+        own
+    } else {
+        // Taken over from a run that was retried: one attempt's folder of another version.
+        let key = artifact.spec.uri.strip_prefix(&unit.context.store.uri(""))?;
+        let parts: Vec<&str> = key.split('/').take(6).collect();
+        let [key_namespace, "artifacts", key_dataset, version, attempt, pod_uid] = parts[..] else { return None };
+        if key_namespace != namespace || key_dataset != dataset {
+            return None;
+        }
+        let attempt = attempt.strip_prefix('a').and_then(|number| number.parse().ok())?;
+        layout::artifact_folder(namespace, dataset, version, attempt, pod_uid).ok()?
+    };
+    let others = unit.artifacts.within(namespace);
+    let mut uris = others
+        .iter()
+        .filter(|other| other.name_any() != name)
+        .filter_map(|other| other.data.pointer("/spec/uri").and_then(|uri| uri.as_str()));
+    (!uris.any(|uri| is_in(uri, &folder))).then_some(folder)
 }
 
 /// An Execution under way that is pinned to this version.
@@ -165,7 +186,7 @@ fn reader(unit: &Unit, namespace: &str, artifact: &str) -> Option<String> {
         let named = |input: &serde_json::Value| input.get("artifact").and_then(|name| name.as_str()) == Some(artifact);
         !ended && object.meta().deletion_timestamp.is_none() && inputs.is_some_and(|inputs| inputs.iter().any(named))
     };
-    unit.executions.within(namespace).find(|object| reads(object)).map(|object| object.name_any())
+    unit.executions.within(namespace).iter().find(|object| reads(object)).map(|object| object.name_any())
 }
 
 async fn is_ending(unit: &Unit, namespace: &str) -> bool {

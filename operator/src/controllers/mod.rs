@@ -9,9 +9,11 @@ mod connection;
 mod error;
 mod event;
 pub(crate) mod execution;
+mod leftovers;
 mod object;
 mod pods;
 mod revision;
+mod sweep;
 mod unit;
 mod workflow;
 
@@ -69,6 +71,7 @@ async fn run_unit(unit: Arc<Unit>, shutdown: CancellationToken) -> Result<(), Op
     tokio::select! {
         _ = controllers => if shutdown.is_cancelled() { Ok(()) } else { Err(OperatorError::Ended("controllers")) },
         () = follow(&unit) => Err(OperatorError::Ended("watches")),
+        () = sweep::sweep(&unit) => Err(OperatorError::Ended("sweeper")),
     }
 }
 
@@ -83,7 +86,8 @@ async fn follow(unit: &Unit) {
     let connections = unit.follow(&unit.connections, |connection, _| {
         let namespace = within(connection);
         all(connection, &namespace, &unit.connections);
-        unit.workflows.within(&namespace).for_each(|workflow| all(&workflow, &namespace, &unit.workflows));
+        let workflows = unit.workflows.within(&namespace);
+        workflows.iter().for_each(|workflow| all(workflow, &namespace, &unit.workflows));
         unit.enqueue_waiting(&namespace);
     });
     let executions = unit.follow(&unit.executions, |execution, gone| {

@@ -16,6 +16,7 @@ use kube::runtime::watcher::{self, Event, watcher};
 use kube::{Api, Resource, ResourceExt};
 use pintail_api as api;
 use pintail_execution::{Connections, sql_name};
+use tokio::sync::watch;
 
 use super::execution::memory::Memory;
 use super::execution::pod::{MANAGED_BY, MANAGED_BY_LABEL};
@@ -27,6 +28,8 @@ use crate::Context;
 pub struct Kind {
     pub resource: ApiResource,
     pub objects: Store<DynamicObject>,
+    /// Whether the first list is whole. Of several that wait for it, the store would wake the last only.
+    ready: watch::Sender<bool>,
     queue: UnboundedSender<ObjectRef<DynamicObject>>,
     written: Mutex<Option<Writer<DynamicObject>>>,
     queued: Mutex<Option<futures::channel::mpsc::UnboundedReceiver<ObjectRef<DynamicObject>>>>,
@@ -40,6 +43,7 @@ impl Kind {
         Self {
             objects: writer.as_reader(),
             resource,
+            ready: watch::Sender::new(false),
             queue,
             written: Mutex::new(Some(writer)),
             queued: Mutex::new(Some(queued)),
@@ -62,13 +66,15 @@ impl Kind {
         self.written.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
-    pub fn get(&self, namespace: &str, name: &str) -> Option<Arc<DynamicObject>> {
-        self.objects.get(&ObjectRef::new_with(name, self.resource.clone()).within(namespace))
+    fn reference(&self, object: &DynamicObject) -> ObjectRef<DynamicObject> {
+        ObjectRef::from_obj_with(object, self.resource.clone())
     }
 
-    /// All of a namespace.
-    pub fn within<'a>(&self, namespace: &'a str) -> impl Iterator<Item = Arc<DynamicObject>> + use<'a> {
-        self.objects.state().into_iter().filter(move |object| object.namespace().as_deref() == Some(namespace))
+    /// All of a namespace, by name.
+    pub fn within(&self, namespace: &str) -> Vec<Arc<DynamicObject>> {
+        let mut objects = self.objects.state_filter(|object| object.metadata.namespace.as_deref() == Some(namespace));
+        objects.sort_unstable_by(|left, right| left.metadata.name.cmp(&right.metadata.name));
+        objects
     }
 }
 
@@ -124,23 +130,24 @@ impl Unit {
         }
     }
 
-    /// The one namespace of the unit, if it has just one.
+    /// The one namespace of the unit; none where it is the whole cluster.
     pub fn only_namespace(&self) -> Option<&str> {
         self.namespace.as_deref()
     }
 
     /// The Connections of a namespace that can be read, by their SQL names, once they are known.
     pub async fn connections_of(&self, namespace: &str) -> Connections {
-        // It fails only where the watch has ended, and then everything ends.
-        let _ = self.connections.objects.wait_until_ready().await;
-        let readable = self.connections.within(namespace).filter_map(|object| {
+        // The sender lives as long as the unit.
+        let _ = self.connections.ready.subscribe().wait_for(|ready| *ready).await;
+        let readable = self.connections.within(namespace).into_iter().filter_map(|object| {
             let connection: api::Connection = decode(&object).ok()?;
             Some((sql_name(&object.name_any()), Arc::new(connection)))
         });
         readable.collect()
     }
 
-    /// Keeps the objects of a kind known, and hands each that changes to `changed`.
+    /// Keeps the objects of a kind known, and hands each that changes to `changed`, once it can be read as it is then; with
+    /// `true` one that is gone.
     pub async fn follow(&self, kind: &Kind, changed: impl Fn(&DynamicObject, bool)) {
         let Some(mut writer) = kind.take_writer() else { return };
         let events = watcher(self.all_of(kind), watcher::Config::default()).modify(|object| {
@@ -148,16 +155,26 @@ impl Unit {
         });
         let mut events = std::pin::pin!(events.backoff(Doubling::default()));
         while let Some(event) = events.next().await {
-            match event {
-                Ok(event) => {
-                    writer.apply_watcher_event(&event);
-                    match &event {
-                        Event::Apply(object) | Event::InitApply(object) => changed(object, false),
-                        Event::Delete(object) => changed(object, true),
-                        Event::Init | Event::InitDone => {}
-                    }
+            let event = match event {
+                Ok(event) => event,
+                Err(error) => {
+                    tracing::warn!(kind = kind.resource.kind, "the watch was interrupted: {error}");
+                    continue;
                 }
-                Err(error) => tracing::warn!(kind = kind.resource.kind, "the watch was interrupted: {error}"),
+            };
+            let before = if matches!(event, Event::InitDone) { kind.objects.state() } else { Vec::new() };
+            writer.apply_watcher_event(&event);
+            match &event {
+                Event::Apply(object) => changed(object, false),
+                Event::Delete(object) => changed(object, true),
+                // What is listed anew cannot be read before the list is whole.
+                Event::Init | Event::InitApply(_) => {}
+                Event::InitDone => {
+                    kind.ready.send_replace(true);
+                    let is_gone = |object: &&Arc<DynamicObject>| kind.objects.get(&kind.reference(object)).is_none();
+                    before.iter().filter(is_gone).for_each(|object| changed(object, true));
+                    kind.objects.state().iter().for_each(|object| changed(object, false));
+                }
             }
         }
     }

@@ -41,6 +41,18 @@ async fn of_many_racing_committers_exactly_one_wins() {
 }
 
 #[tokio::test]
+async fn the_folders_of_a_folder_are_named() {
+    for (store, _scratch) in stores().await {
+        assert!(store.folders("nowhere/runs").await.unwrap().is_empty());
+        for key in ["folders/runs/u1/a/_commit", "folders/runs/u2/_versions", "folders/runs/file"] {
+            store.put(key, text(b"x")).await.unwrap();
+        }
+        assert_eq!(store.folders("folders/runs").await.unwrap(), ["u1", "u2"]);
+        assert!(store.folders("").await.unwrap().contains(&"folders".to_owned()));
+    }
+}
+
+#[tokio::test]
 async fn a_commit_that_is_repeated_is_still_ours() {
     for (store, _scratch) in stores().await {
         assert_eq!(store.read_commit(&trends()).await.unwrap(), None);

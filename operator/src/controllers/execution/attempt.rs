@@ -55,12 +55,7 @@ pub struct Pods<'a> {
     pub uid: &'a str,
 }
 
-impl<'a> Pods<'a> {
-    pub fn of(unit: &'a Unit, driven: &'a Driven) -> Self {
-        let context = &driven.run.context;
-        Self { unit, namespace: &context.namespace, execution: &context.name, uid: &context.uid }
-    }
-
+impl Pods<'_> {
     fn api(&self) -> Api<Pod> {
         Api::namespaced(self.unit.context.client.clone(), self.namespace)
     }
@@ -201,10 +196,13 @@ impl<'a> Pods<'a> {
                 Some(pod) => pod,
                 None => {
                     let waited = driven.waiting.remove(&attempt.task);
-                    let lost = waited.map_or_else(
-                        || infrastructure("Lost", "the pod is gone, and it did not commit a result"),
-                        |waited| infrastructure(&waited.reason.to_string(), waited.message),
-                    );
+                    let lost = match (waited, phase) {
+                        (_, Phase::Stopping { .. }) => {
+                            failure(FailureClass::Interrupted, "Interrupted", "the attempt was stopped before it ran")
+                        }
+                        (Some(waited), _) => infrastructure(waited.reason.word(), waited.message),
+                        (None, _) => infrastructure("Lost", "the pod is gone, and it did not commit a result"),
+                    };
                     return Ok(vec![self.by_commit(driven, attempt, lost, now).await?]);
                 }
             },
@@ -334,6 +332,8 @@ impl<'a> Pods<'a> {
             ReportOutcome::Succeeded(_) => None,
         });
         let failure = full.unwrap_or(said);
+        // The cluster tells time in whole seconds.
+        let at = report.as_ref().map_or(at, |report| report.ended_at);
         Ok(Seen::Failed { task: attempt.task, attempt: attempt.number, failure, report, at })
     }
 

@@ -22,6 +22,7 @@ use super::{Subject, history, later, until};
 use crate::controllers::artifact;
 use crate::controllers::error::{Attempted, ReconcileError, words};
 use crate::controllers::event::{self, Happened};
+use crate::controllers::leftovers;
 use crate::controllers::object::{version, write_status};
 use crate::controllers::unit::Unit;
 
@@ -88,6 +89,9 @@ async fn publish(unit: &Unit, run: &Run) -> Result<Option<String>, ReconcileErro
             }
             Err(error) => return Err(error).attempted(|| format!("create Artifact {name}")),
         }
+    }
+    if run.outcome() == Some(RunOutcome::Succeeded) {
+        leftovers::published(&unit.context.store, run).await?;
     }
     Ok(None)
 }

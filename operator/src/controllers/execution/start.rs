@@ -19,6 +19,7 @@ use super::{Subject, later, until};
 use crate::Settings;
 use crate::controllers::error::{Attempted, ReconcileError};
 use crate::controllers::event::{self, Happened};
+use crate::controllers::leftovers;
 use crate::controllers::object::{Said, condition, conditions, version, write_status};
 use crate::controllers::revision::{self, Revision};
 use crate::controllers::unit::Unit;
@@ -216,6 +217,7 @@ async fn pin(
     let now = unit.context.clock.now();
     let held = unit.revisions.read().await;
     revision::keep(&unit.context.client, &subject.namespace, &run.plan.revision, &revision).await?;
+    leftovers::announce(&unit.context.store, &run).await?;
     let before = conditions(&subject.object);
     let shown = Shown::new(&subject.execution, now);
     let mut status = status::of_run(&run, &before, &shown).map_err(|error| ReconcileError::Other(error.to_string()))?;
