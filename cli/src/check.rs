@@ -5,26 +5,35 @@ use pintail_api as api;
 use pintail_execution::{Datasets, broken_readers, check_problems, check_request, dataset_of, published};
 use pintail_plan::manifest::Document;
 use pintail_plan::{FieldPath, Located, Plan, Problem};
+use pintail_protocol::CheckedResult;
 use pintail_task_runner::check::Checker;
 
 use crate::failure::CommandFailure;
 use crate::manifests::{Manifests, SqlText};
 
+/// What was found of the SQL.
+#[derive(Default)]
+pub struct Checked {
+    pub problems: Vec<Located>,
+    /// The columns of every result, with its workflow.
+    pub results: Vec<(String, CheckedResult)>,
+}
+
 /// Checks the SQL of every workflow that has no other problem.
 ///
 /// # Errors
 /// DuckDB cannot start, or fails by a fault of its own.
-pub fn sql_problems(manifests: &Manifests) -> Result<Vec<Located>, CommandFailure> {
+pub fn check_sql(manifests: &Manifests) -> Result<Checked, CommandFailure> {
     let mut waiting = manifests.plans();
     if waiting.is_empty() {
-        return Ok(Vec::new());
+        return Ok(Checked::default());
     }
     let failed = |failure: pintail_task_runner::failure::TaskFailure| {
         CommandFailure::failed(format!("the SQL cannot be checked: {failure}"))
     };
     let mut checker = Checker::new().map_err(failed)?;
     let mut datasets = Datasets::new();
-    let mut found = Vec::new();
+    let mut checked = Checked::default();
     while !waiting.is_empty() {
         // Of workflows that read each other's datasets in a circle, any may be the first.
         let next = waiting.iter().position(|(_, _, plan)| !waits(plan, &waiting)).unwrap_or(0);
@@ -36,15 +45,16 @@ pub fn sql_problems(manifests: &Manifests) -> Result<Vec<Located>, CommandFailur
         let mut problems = check_problems(workflow, &response.findings);
         problems.extend(broken_readers(workflow, &plan, &datasets));
         datasets.extend(published(&plan, &response));
+        checked.results.extend(response.results.into_iter().map(|result| (workflow.name_any(), result)));
         let (elsewhere, here): (Vec<Problem>, Vec<Problem>) =
             problems.into_iter().partition(|problem| sql_text(manifests, workflow, problem).is_some());
-        found.extend(document.locate_all(here));
-        found.extend(elsewhere.into_iter().filter_map(|problem| {
+        checked.problems.extend(document.locate_all(here));
+        checked.problems.extend(elsewhere.into_iter().filter_map(|problem| {
             let (text, key) = sql_text(manifests, workflow, &problem)?;
             Some(located_in(text, &key, problem))
         }));
     }
-    Ok(found)
+    Ok(checked)
 }
 
 type Waiting<'a> = (&'a Document, &'a api::Workflow, Plan);

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use pintail_plan::{Located, Rule};
+use pintail_protocol::{CheckedResult, ResultColumn, TableShape};
 use serde_json::{Value, json};
 
 /// Version of the JSON that [`as_json`] gives; it grows only where a field changes its meaning or goes.
@@ -50,8 +51,8 @@ pub fn as_lines(problems: &[Located]) -> String {
     problems.iter().fold(String::new(), |text, located| text + &located.to_string() + "\n")
 }
 
-/// One JSON document.
-pub fn as_json(problems: &[Located]) -> Value {
+/// One JSON document: the problems, and the columns of each result; null where they are not known.
+pub fn as_json(problems: &[Located], results: &[(String, CheckedResult)]) -> Value {
     let entry = |located: &Located| {
         json!({
             "file": located.file,
@@ -64,7 +65,21 @@ pub fn as_json(problems: &[Located]) -> Value {
             "suggestion": located.problem.suggestion,
         })
     };
-    json!({ "version": JSON_VERSION, "problems": problems.iter().map(entry).collect::<Vec<_>>() })
+    let result = |(workflow, result): &(String, CheckedResult)| {
+        let column = |column: &ResultColumn| json!({ "name": column.name, "type": column.data_type });
+        let columns = |shape: &TableShape| shape.columns.iter().map(column).collect::<Vec<_>>();
+        json!({
+            "workflow": workflow,
+            "task": result.task,
+            "output": result.output,
+            "columns": result.shape.as_ref().filter(|shape| !shape.open).map(columns),
+        })
+    };
+    json!({
+        "version": JSON_VERSION,
+        "problems": problems.iter().map(entry).collect::<Vec<_>>(),
+        "results": results.iter().map(result).collect::<Vec<_>>(),
+    })
 }
 
 /// SARIF 2.1.0 (OASIS), the format that code scanning reads.

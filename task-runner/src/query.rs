@@ -51,9 +51,10 @@ pub fn write_table(
     let on = |failure: TaskFailure| failure.on(what);
     session.check(query).map_err(on)?;
     let found = session.describe(query, &[]).map_err(on)?;
-    let delivered = deliver(query, &found);
+    let query = sql::copyable(query);
+    let delivered = deliver(&query, &found);
     let contract = contract.map(|it| delivered_contract(session, it)).transpose().map_err(on)?;
-    let body = delivered.as_deref().unwrap_or(query);
+    let body = delivered.as_deref().unwrap_or(&query);
     let projected =
         contract.as_ref().map(|it| by_contract(body, &delivered_columns(&found), it, what)).transpose()?.flatten();
     let is_wrapped = delivered.is_some() || projected.is_some();

@@ -59,6 +59,15 @@ fn first_words(statement: &str) -> (String, String) {
 const QUERY_WORDS: [&str; 11] =
     ["SELECT", "WITH", "FROM", "VALUES", "TABLE", "PIVOT", "UNPIVOT", "DESCRIBE", "DESC", "SHOW", "SUMMARIZE"];
 
+/// Queries that can stand in brackets, but not in a COPY.
+const QUERY_WORDS_FOR_BRACKETS: [&str; 4] = ["DESCRIBE", "DESC", "SHOW", "SUMMARIZE"];
+
+/// A query that can stand in a COPY.
+pub(crate) fn copyable(query: &str) -> std::borrow::Cow<'_, str> {
+    let (word, _) = first_words(query);
+    if QUERY_WORDS_FOR_BRACKETS.contains(&word.as_str()) { format!("FROM (\n{query}\n)").into() } else { query.into() }
+}
+
 /// Statements before a query may make and fill things inside the session; what opens, attaches or configures is ours.
 const SETUP_WORDS: [&str; 13] = [
     "CREATE", "INSERT", "UPDATE", "DELETE", "MERGE", "TRUNCATE", "DROP", "ALTER", "WITH", "SELECT", "FROM", "ANALYZE",

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::arguments::{Lint, LintOutput};
-use crate::check::sql_problems;
+use crate::check::check_sql;
 use crate::diagnostics;
 use crate::failure::{Code, CommandFailure};
 use crate::manifests::{Manifests, SqlText};
@@ -12,12 +12,13 @@ use crate::output::{print_json, print_text};
 pub fn lint(arguments: &Lint) -> Result<(), CommandFailure> {
     let manifests = Manifests::read(&arguments.files)?;
     let mut problems = manifests.problems();
-    problems.extend(sql_problems(&manifests)?);
+    let checked = check_sql(&manifests)?;
+    problems.extend(checked.problems);
     problems.sort_by(|a, b| (&a.file, a.line, a.column).cmp(&(&b.file, b.line, b.column)));
     match arguments.output {
         LintOutput::Pretty => print_text(&diagnostics::as_text(&problems, &texts(&manifests))),
         LintOutput::Concise => print_text(&diagnostics::as_lines(&problems)),
-        LintOutput::Json => print_json(&diagnostics::as_json(&problems))?,
+        LintOutput::Json => print_json(&diagnostics::as_json(&problems, &checked.results))?,
         LintOutput::Sarif => print_json(&diagnostics::as_sarif(&problems))?,
     }
     let files = manifests.sources().len();

@@ -94,10 +94,28 @@ fn memberships(visible: &[Token], words: &[&str]) -> Vec<Edit> {
         }
         let first = if index > 0 && is(index - 1, "NOT") { index - 1 } else { index };
         let is_query = ["SELECT", "WITH", "FROM", "VALUES"].iter().any(|word| is(index + 2, word));
+        // Texts in quotes are cast by themselves; those that cannot be are found below.
+        if !is_query && listed(words, index + 1).any(|index| words[index].starts_with('\'')) {
+            return None;
+        }
         let with = if is_query { "<" } else { "< greatest" };
         Some(Edit { at: visible[first].start, end: visible[index].end, with: with.to_owned() })
     };
     (0..words.len()).filter_map(edit).collect()
+}
+
+/// The tokens between the bracket at `open` and the one that closes it.
+fn listed(words: &[&str], open: usize) -> impl Iterator<Item = usize> {
+    let mut depth = 0_usize;
+    let end = (open..words.len()).find(|index| {
+        match words[*index] {
+            "(" => depth += 1,
+            ")" => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        depth == 0
+    });
+    open + 1..end.unwrap_or(open + 1)
 }
 
 /// `JOIN b USING (id)` as `JOIN b ON (a.id < b.id)`.
@@ -134,7 +152,7 @@ fn shared_columns(bench: &Bench, query: &str, visible: &[Token], words: &[&str])
 
 /// DuckDB's syntax tree of a query; `None` for the few that it cannot write down.
 pub(super) fn tree(bench: &Bench, query: &str) -> Option<Value> {
-    let json: String = bench.value("SELECT json_serialize_sql(?)", query)?;
+    let json: String = bench.value("SELECT json_serialize_sql(?::VARCHAR)::VARCHAR", query)?;
     let tree: Value = serde_json::from_str(&json).ok()?;
     (tree["error"] == Value::Bool(false)).then_some(tree)
 }
@@ -185,13 +203,17 @@ fn leaf(table: Option<&Value>) -> Option<String> {
 fn literals(bench: &Bench, query: &str, visible: &[Token], words: &[&str], scalars: &[Scalar]) -> Vec<Problem> {
     let mut found = Vec::new();
     let comparisons = (0..words.len()).filter_map(|index| literal(visible, words, index));
-    for (operator, end, at) in comparisons.take(LITERALS_MAX) {
+    let comparisons = comparisons.map(|(operator, end, at)| {
         let token = &visible[at];
         let mut edits = vec![
             Edit { at: visible[operator].start, end: visible[end].end, with: "<".to_owned() },
             Edit { at: token.start, end: token.end, with: "[]".to_owned() },
         ];
         edits.sort_by_key(|edit| edit.at);
+        (edits, at)
+    });
+    for (edits, at) in comparisons.chain(listed_texts(visible, words)).take(LITERALS_MAX) {
+        let token = &visible[at];
         let Some(fault) = trial(bench, query, &edits, scalars) else { continue };
         let Some((left, right)) = fault.compared() else { continue };
         let data_type = if left.ends_with("[]") { right } else { left };
@@ -203,6 +225,25 @@ fn literals(bench: &Bench, query: &str, visible: &[Token], words: &[&str], scala
         if is_parsed && bench.value::<bool>(&fits, "") == Some(false) {
             let message = format!("{} is no {data_type}, which it is compared with", words[at]);
             found.push(Problem::new(CheckRule::ComparedTypes, message).at(token.start));
+        }
+    }
+    found
+}
+
+/// The texts of each `a IN ('x', 'y')`, as `a < []`.
+fn listed_texts(visible: &[Token], words: &[&str]) -> Vec<(Vec<Edit>, usize)> {
+    let is = |index: usize, word: &str| words.get(index).is_some_and(|it| it.eq_ignore_ascii_case(word));
+    let mut found = Vec::new();
+    for index in (0..words.len()).filter(|index| is(*index, "IN") && is(index + 1, "(")) {
+        let first = if index > 0 && is(index - 1, "NOT") { index - 1 } else { index };
+        let list: Vec<usize> = listed(words, index + 1).collect();
+        let Some(close) = list.last().map(|last| last + 1).filter(|close| *close < visible.len()) else { continue };
+        let alone = |at: &usize| {
+            words[*at].starts_with('\'') && matches!(words[at - 1], "(" | ",") && matches!(words[at + 1], ")" | ",")
+        };
+        for at in list.into_iter().filter(alone) {
+            let edit = Edit { at: visible[first].start, end: visible[close].end, with: "< []".to_owned() };
+            found.push((vec![edit], at));
         }
     }
     found

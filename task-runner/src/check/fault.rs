@@ -89,8 +89,9 @@ impl Fault {
     /// The types of `Cannot compare values of type … and type …`.
     pub fn compared(&self) -> Option<(&str, &str)> {
         let rest = self.exception_message.strip_prefix("Cannot compare values of type ")?;
-        let (left, rest) = rest.split_once(" and type ")?;
-        Some((left, rest.split_once(" - an explicit cast").map_or(rest, |(right, _)| right)))
+        let (left, rest) = rest.split_once(" and ")?;
+        let right = rest.strip_prefix("type ").unwrap_or(rest);
+        Some((left, right.split([' ', ',']).next().unwrap_or(right)))
     }
 
     fn first_line(&self) -> &str {
@@ -118,6 +119,9 @@ impl Fault {
             .or_else(|| between(message, "Catalog \"", "\" does not exist"))
         {
             return unknown_database(database, self.table_name(), around);
+        }
+        if let Some(table) = between(message, "Referenced table \"", "\" not found") {
+            return unknown_table(table, around);
         }
         if self.error_subtype == "MISSING_ENTRY" {
             return self.missing_entry(around);

@@ -247,11 +247,6 @@ impl<'a> Scope<'a> {
             flow.found(self.task, place.clone(), shifted(problem, before));
         }
         let columns = found?;
-        if let Some(twice) = repeated(&columns) {
-            let message = format!("the query gives the column `{twice}` twice");
-            flow.found(self.task, place, Problem::new(CheckRule::AmbiguousColumn, message).at(before));
-            return None;
-        }
         let tree = compare::tree(bench, statement);
         if tree.is_none() && is_pivot(statement) {
             let message = "the columns of a PIVOT without IN hang on the data, so what reads them is not checked; list \
@@ -459,12 +454,4 @@ fn mentions(text: &str, name: &str) -> bool {
 
 fn is_pivot(statement: &str) -> bool {
     mentions(statement, "PIVOT")
-}
-
-fn repeated(columns: &[ResultColumn]) -> Option<&str> {
-    let twice = |index: &usize| {
-        let name = &columns[*index].name;
-        columns[..*index].iter().any(|before| before.name.eq_ignore_ascii_case(name))
-    };
-    (0..columns.len()).find(twice).map(|index| columns[index].name.as_str())
 }
