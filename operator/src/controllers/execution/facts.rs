@@ -213,3 +213,158 @@ pub fn infrastructure(reason: &str, message: impl Into<String>) -> Failure {
 pub fn failure(class: FailureClass, reason: &str, message: impl Into<String>) -> Failure {
     Failure { class, reason: reason.to_owned(), message: message.into() }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    const NOW: &str = "2026-11-20T12:00:00Z";
+
+    fn facts(status: Value) -> PodFacts {
+        let metadata = json!({ "name": "p", "creationTimestamp": "2026-11-20T11:59:00Z" });
+        of(metadata, status)
+    }
+
+    fn of(metadata: Value, status: Value) -> PodFacts {
+        let pod: Pod = serde_json::from_value(json!({ "metadata": metadata, "status": status })).expect("a pod");
+        pod_facts(&pod, Some("pintail-store"), NOW.parse().expect("a time"))
+    }
+
+    fn terminated(code: i32, reason: &str, message: Value) -> Value {
+        json!({ "name": CONTAINER, "image": "i", "imageID": "", "ready": false, "restartCount": 0,
+                "state": { "terminated": { "exitCode": code, "reason": reason, "message": message,
+                                           "startedAt": "2026-11-20T11:59:10Z", "finishedAt": "2026-11-20T11:59:20Z" } } })
+    }
+
+    fn waits(reason: &str, message: &str) -> Value {
+        json!({ "name": CONTAINER, "image": "i", "imageID": "", "ready": false, "restartCount": 0,
+                "state": { "waiting": { "reason": reason, "message": message } } })
+    }
+
+    /// One word for how the pod stands: the class and reason of a failure, the reason of waiting, or what else it is.
+    fn word(facts: &PodFacts) -> String {
+        let words = |failure: &Failure| format!("{:?} {}", failure.class, failure.reason);
+        match facts {
+            PodFacts::Waiting(None) => "waits".to_owned(),
+            PodFacts::Waiting(Some(waiting)) => format!("waits: {}", waiting.reason),
+            PodFacts::Running { .. } => "runs".to_owned(),
+            PodFacts::Lost(failure) => format!("lost: {}", words(failure)),
+            PodFacts::Ended(ended) => match &ended.outcome {
+                EndedOutcome::Committed(report) => format!("committed, report named: {}", report.is_some()),
+                EndedOutcome::Superseded => "superseded".to_owned(),
+                EndedOutcome::Failed { failure, report } => {
+                    format!("failed: {}, report named: {}", words(failure), report.is_some())
+                }
+                EndedOutcome::Unknown(failure) => format!("unknown: {}", words(failure)),
+            },
+        }
+    }
+
+    fn said(class: &str) -> Value {
+        let message = json!({ "format": 1, "failure": { "class": class, "reason": "BinderError", "message": "m" },
+                              "report": "k", "digest": "blake3:00" });
+        json!(message.to_string())
+    }
+
+    #[test]
+    fn the_end_of_the_container_decides() {
+        let done = json!({ "format": 1, "failure": null, "report": "k", "digest": "blake3:00" }).to_string();
+        for (code, reason, message, expected) in [
+            (0, "Completed", json!(done), "committed, report named: true"),
+            (0, "Completed", Value::Null, "committed, report named: false"),
+            (3, "Error", Value::Null, "superseded"),
+            (4, "Error", said("Permanent"), "failed: Permanent BinderError, report named: true"),
+            (5, "Error", said("Transient"), "failed: Transient BinderError, report named: true"),
+            (4, "Error", json!("cut off {"), "unknown: Infrastructure Lost"),
+            (137, "OOMKilled", Value::Null, "unknown: Transient OutOfMemory"),
+            (137, "Error", Value::Null, "unknown: Infrastructure Lost"),
+            (128, "StartError", Value::Null, "unknown: Infrastructure StartFailed"),
+        ] {
+            let status = json!({ "phase": if code == 0 { "Succeeded" } else { "Failed" },
+                                 "containerStatuses": [terminated(code, reason, message)] });
+            assert_eq!(word(&facts(status)), expected, "{code} {reason}");
+        }
+    }
+
+    #[test]
+    fn what_the_cluster_did_to_a_pod_is_told_from_what_the_task_did() {
+        let disk = "Usage of EmptyDir volume \"scratch\" exceeds the limit \"1Gi\". ";
+        for (status, expected) in [
+            (json!({ "phase": "Failed", "reason": "Evicted", "message": disk }), "lost: Transient DiskFull"),
+            (
+                json!({ "phase": "Failed", "reason": "Evicted", "message": "The node was low on resource: memory." }),
+                "lost: Infrastructure Evicted",
+            ),
+            (json!({ "phase": "Failed", "reason": "DeadlineExceeded" }), "lost: Interrupted Interrupted"),
+            (json!({ "phase": "Failed", "reason": "NodeShutdown" }), "lost: Infrastructure NodeLost"),
+            (json!({ "phase": "Failed", "reason": "OutOfcpu", "message": "m" }), "lost: Infrastructure NodeRefused"),
+            (json!({ "phase": "Failed" }), "lost: Infrastructure Lost"),
+            (disrupted("PreemptionByScheduler", Value::Null), "lost: Infrastructure Preempted"),
+            (disrupted("EvictionByEvictionAPI", Value::Null), "lost: Infrastructure Evicted"),
+            (
+                disrupted("DeletionByTaintManager", json!([terminated(143, "Error", Value::Null)])),
+                "unknown: Infrastructure Evicted",
+            ),
+        ] {
+            assert_eq!(word(&facts(status.clone())), expected, "{status}");
+        }
+    }
+
+    fn disrupted(reason: &str, statuses: Value) -> Value {
+        let condition = json!({ "type": "DisruptionTarget", "status": "True", "reason": reason, "message": "m" });
+        json!({ "phase": "Failed", "conditions": [condition], "containerStatuses": statuses })
+    }
+
+    #[test]
+    fn what_a_pod_waits_for_has_a_reason() {
+        let unscheduled = |message: &str| {
+            let condition =
+                json!({ "type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": message });
+            json!({ "phase": "Pending", "conditions": [condition] })
+        };
+        let pending =
+            |reason: &str, message: &str| json!({ "phase": "Pending", "containerStatuses": [waits(reason, message)] });
+        for (status, expected) in [
+            (json!({ "phase": "Pending" }), "waits"),
+            (pending("ContainerCreating", ""), "waits"),
+            (pending("ErrImagePull", "not found"), "waits: ImagePullFailed"),
+            (
+                pending("CreateContainerConfigError", "secret \"pintail-store\" not found"),
+                "waits: StoreCredentialMissing",
+            ),
+            (pending("CreateContainerConfigError", "secret \"mail\" not found"), "waits: SecretMissing"),
+            (
+                pending("CreateContainerConfigError", "couldn't find key token in Secret data/mail"),
+                "waits: SecretMissing",
+            ),
+            (unscheduled("0/1 nodes are available: 1 Insufficient cpu."), "waits: Unschedulable"),
+            (unscheduled("persistentvolumeclaim \"lake\" not found"), "waits: VolumeMissing"),
+        ] {
+            assert_eq!(word(&facts(status.clone())), expected, "{status}");
+        }
+    }
+
+    #[test]
+    fn a_pod_that_should_be_gone_is_lost_with_its_node() {
+        let running = json!({ "name": CONTAINER, "image": "i", "imageID": "", "ready": true, "restartCount": 0,
+                              "state": { "running": { "startedAt": "2026-11-20T11:00:00Z" } } });
+        let status = json!({ "phase": "Running", "containerStatuses": [running] });
+        let deleted = |at: &str| json!({ "name": "p", "deletionTimestamp": at });
+        assert_eq!(word(&of(deleted("2026-11-20T11:59:30Z"), status.clone())), "runs");
+        assert_eq!(word(&of(deleted("2026-11-20T11:58:30Z"), status)), "lost: Infrastructure NodeLost");
+    }
+
+    #[test]
+    fn a_sidecar_that_runs_on_is_noticed() {
+        let mesh = json!({ "name": "mesh", "image": "i", "imageID": "", "ready": true, "restartCount": 0,
+                           "state": { "running": { "startedAt": "2026-11-20T11:00:00Z" } } });
+        let lingers = |statuses: Value| match facts(json!({ "phase": "Running", "containerStatuses": statuses })) {
+            PodFacts::Ended(ended) => ended.lingers,
+            other => panic!("{other:?}"),
+        };
+        let task = terminated(0, "Completed", Value::Null);
+        assert!(lingers(json!([mesh, task])) && !lingers(json!([task])));
+    }
+}

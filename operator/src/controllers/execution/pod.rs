@@ -336,3 +336,104 @@ fn toleration(given: &api::Toleration) -> Toleration {
         toleration_seconds: given.toleration_seconds,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use jiff::Timestamp;
+    use pintail_execution::{Connections, connection_target};
+    use pintail_protocol::{AccessMode, Connection, DuckDbWork, FORMAT, Resources, StoreLocation, Work};
+    use serde_json::json;
+
+    use super::*;
+
+    fn settings() -> Settings {
+        let text = json!({
+            "namespace": "pintail-system",
+            "store": { "uri": "s3://lake/pintail", "environment": { "AWS_REGION": "eu-west-1", "AWS_X": "a$(B)" },
+                       "secretName": "pintail-store" },
+            "runner": { "image": "registry.example.com/pintail-runner@sha256:00", "imagePullSecrets": ["pull"],
+                        "serviceAccount": "pintail-runner", "podTtlSeconds": 3600 },
+        });
+        Settings::parse(&text.to_string()).expect("settings")
+    }
+
+    fn connections() -> Connections {
+        let specs = [
+            ("lake", json!({ "duckdb": { "volumeClaim": "warehouse", "path": "lake.duckdb" } })),
+            ("keys", json!({ "secrets": { "pepper": { "secretKeyRef": { "name": "hashing", "key": "pepper" } } } })),
+        ];
+        let connection = |(name, spec): (&str, serde_json::Value)| {
+            let spec = serde_json::from_value(spec).expect("a connection");
+            (name.to_owned(), Arc::new(api::Connection::new(name, spec)))
+        };
+        specs.map(connection).into()
+    }
+
+    fn order() -> WorkOrder {
+        let used = connections();
+        let connection = |name: &str, mode| Connection {
+            name: name.to_owned(),
+            mode,
+            target: connection_target(name, &used[name].spec).expect("a target"),
+        };
+        WorkOrder {
+            format: FORMAT,
+            identity: Identity {
+                namespace: "data".to_owned(),
+                execution: "retail-summary-x7k2q".to_owned(),
+                execution_uid: "5a4c".to_owned(),
+                execution_start: Timestamp::UNIX_EPOCH,
+                workflow: "retail-summary".to_owned(),
+                revision: "retail-summary-6f9c4d".to_owned(),
+                task: "year_trends".to_owned(),
+                item: None,
+                attempt: 2,
+            },
+            store: StoreLocation::S3 { bucket: "lake".to_owned(), prefix: "pintail".to_owned() },
+            relations: Vec::new(),
+            parameters: Vec::new(),
+            files: Vec::new(),
+            connections: vec![connection("keys", AccessMode::Read), connection("lake", AccessMode::Write)],
+            work: Work::DuckDb(DuckDbWork { setup: Vec::new(), queries: Vec::new(), load: None }),
+            outputs: Vec::new(),
+            resources: Resources { cpu_millis: Some(1500), memory_bytes: Some(1 << 30), scratch_bytes: None },
+            reuse_key: String::new(),
+            reuse: None,
+        }
+    }
+
+    fn pod(options: &api::PodOptions, text: OrderText) -> Pod {
+        let (order, connections, settings) = (order(), connections(), settings());
+        let owner = Owner { execution: "retail-summary-x7k2q", uid: "5a4c" };
+        let (order, connections, settings) = (&order, &connections, &settings);
+        build(&PodParts { owner, order, text, options, timeout_s: Some(600), connections, settings })
+    }
+
+    #[test]
+    fn a_pod_is_restricted_and_holds_the_names_of_secrets_only() {
+        let pod = pod(&api::PodOptions::default(), OrderText::Inline("b3JkZXI".to_owned()));
+        insta::assert_json_snapshot!(pod);
+    }
+
+    #[test]
+    fn what_a_person_asks_for_replaces_nothing_of_ours() {
+        let options = serde_json::from_value(json!({
+            "nodeSelector": { "disk": "ssd" },
+            "tolerations": [{ "key": "batch", "operator": "Exists", "effect": "NoSchedule" }],
+            "serviceAccountName": "reader", "priorityClassName": "low",
+            "labels": { "team": "sales", MANAGED_BY_LABEL: "someone" },
+            "annotations": { SAFE_TO_EVICT: "true", TASK_ANNOTATION: "other" },
+        }))
+        .expect("options");
+        let pod = pod(&options, OrderText::Object("data/runs/5a4c/_orders/00#blake3:00".to_owned()));
+        let spec = pod.spec.as_ref().expect("a spec");
+        let container = &spec.containers[0];
+        insta::assert_json_snapshot!(json!({
+            "labels": pod.metadata.labels, "annotations": pod.metadata.annotations, "nodeSelector": spec.node_selector,
+            "tolerations": spec.tolerations, "serviceAccountName": spec.service_account_name,
+            "priorityClassName": spec.priority_class_name, "env": container.env,
+        }));
+    }
+}

@@ -160,3 +160,49 @@ pub fn fail(status: &mut api::ExecutionStatus, reason: Reason, message: &str, sh
 fn excerpt(text: &str, bytes: usize) -> String {
     text.get(..text.floor_char_boundary(bytes)).unwrap_or_default().to_owned()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn status(succeeded: i32, running: i32, reason: Reason) -> api::ExecutionStatus {
+        let tasks = api::TaskCounts { total: 3, succeeded, running, ..api::TaskCounts::default() };
+        let condition = api::Condition {
+            condition_type: ConditionType::Reconciling,
+            status: ConditionStatus::True,
+            reason,
+            message: String::new(),
+            last_transition_time: String::new(),
+            observed_generation: None,
+        };
+        api::ExecutionStatus { tasks: Some(tasks), conditions: vec![condition], ..api::ExecutionStatus::default() }
+    }
+
+    #[test]
+    fn a_result_or_a_reason_to_wait_is_written_sooner_than_a_start() {
+        let before = status(0, 0, Reason::Running);
+        assert_eq!(change(&before, &before), Change::Nothing);
+        assert_eq!(change(&before, &status(0, 1, Reason::Running)), Change::Small);
+        assert_eq!(change(&before, &status(1, 0, Reason::Running)), Change::Large);
+        assert_eq!(change(&before, &status(0, 0, Reason::Unschedulable)), Change::Large);
+    }
+
+    #[test]
+    fn a_run_that_cannot_go_on_keeps_what_is_recorded() {
+        let mut execution = api::Execution::new(
+            "e",
+            serde_json::from_value(serde_json::json!({ "workflowRef": { "name": "w" } })).expect("a spec"),
+        );
+        execution.status =
+            Some(api::ExecutionStatus { state: Some("newer".to_owned()), ..status(1, 0, Reason::Running) });
+        let now = Timestamp::UNIX_EPOCH;
+        let after = unreadable(&execution, "it has format 9", now);
+        assert_eq!(after.state.as_deref(), Some("newer"));
+        assert!(after.completion_time.is_none());
+        let stalled = after.conditions.iter().find(|found| found.condition_type == ConditionType::Stalled);
+        assert_eq!(
+            stalled.map(|found| (found.status, found.reason)),
+            Some((ConditionStatus::True, Reason::RecordUnreadable))
+        );
+    }
+}
