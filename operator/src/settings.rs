@@ -74,3 +74,36 @@ impl Settings {
         serde_json::from_str(text).map_err(|error| SettingsError(error.to_string()))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// `settings.json` of an installation that the chart's tests have recorded.
+    fn rendered(snapshot: &str) -> Settings {
+        let (_, rest) = snapshot.split_once("  settings.json: |\n").unwrap();
+        let (text, _) = rest.split_once("\n---\n").unwrap();
+        Settings::parse(text).unwrap()
+    }
+
+    #[test]
+    fn what_the_chart_writes_is_read() {
+        let everything = rendered(include_str!("../../e2e/chart/snapshots/everything.yaml"));
+        assert_eq!(everything.namespace, "pintail-system");
+        assert_eq!(everything.scope, Scope::Cluster);
+        assert_eq!(everything.store.uri, "s3://data/pintail");
+        assert_eq!(everything.store.environment["AWS_REGION"], "eu-west-1");
+        assert_eq!(everything.store.secret_name.as_deref(), Some("pintail-store"));
+        assert_eq!(everything.runner.image, "registry.example/team/pintail-runner:0.1.0-sql");
+        assert_eq!(everything.runner.image_pull_policy.as_deref(), Some("Always"));
+        assert_eq!(everything.runner.image_pull_secrets, ["registry"]);
+        assert_eq!(everything.runner.service_account, "pintail-runner");
+        assert_eq!(everything.runner.allowed_service_accounts, ["warehouse"]);
+        assert_eq!(everything.runner.pod_ttl_seconds, 600);
+
+        let least = rendered(include_str!("../../e2e/chart/snapshots/least.yaml"));
+        assert_eq!((least.store.secret_name, least.runner.image.as_str()), (None, "pintail-runner:0.1.0"));
+        let namespaces = rendered(include_str!("../../e2e/chart/snapshots/namespaces.yaml"));
+        assert_eq!(namespaces.scope, Scope::Namespaces(vec!["team-a".to_owned(), "team-b".to_owned()]));
+    }
+}

@@ -80,7 +80,7 @@ app.kubernetes.io/component: operator
 - apiGroups: [pintail.dev]
   resources: [executions]
   verbs: [get, list, watch, delete]
-# Versions of datasets are recorded, held by a finalizer while their data is deleted, and deleted when newer ones replace them.
+# Versions of datasets are recorded, held by a finalizer while their data is deleted, and deleted when their time is over.
 - apiGroups: [pintail.dev]
   resources: [artifacts]
   verbs: [get, list, watch, create, patch, delete]
@@ -88,16 +88,25 @@ app.kubernetes.io/component: operator
 - apiGroups: [pintail.dev]
   resources: [workflows/status, connections/status, executions/status, artifacts/status]
   verbs: [patch]
-# The revision that a run is pinned to is kept until nothing names it.
+# The revision that a run is pinned to is kept under the name of its content.
 - apiGroups: [apps]
   resources: [controllerrevisions]
-  verbs: [get, list, create, delete]
+  verbs: [get, create]
+# A task's query may stand in a ConfigMap, which is read when a run starts.
+- apiGroups: [""]
+  resources: [configmaps]
+  verbs: [get]
 # A pod for each attempt of a task; a patch lowers its deadline, to stop it and keep its log.
 - apiGroups: [""]
   resources: [pods]
   verbs: [get, list, watch, create, patch, delete]
-# What happens is told as Events, and repeats are folded into one.
+# What happens is told as Events.
 - apiGroups: [events.k8s.io]
   resources: [events]
-  verbs: [create, patch]
+  verbs: [create]
+# Of a namespace that is on its way out nothing is waited for. The uid of kube-system, or of the operator's own namespace
+# where its scope is some namespaces, stands for the installation in the store.
+- apiGroups: [""]
+  resources: [namespaces]
+  verbs: [get]
 {{- end }}

@@ -1,0 +1,7 @@
+import pytest
+from helm import Helm
+
+
+@pytest.fixture(scope="session")
+def helm() -> Helm:
+    return Helm()

@@ -1,0 +1,203 @@
+"""The chart without a cluster: what it renders, what it refuses, which rights it asks for.
+
+After a change that is meant, `PINTAIL_WRITE_SNAPSHOTS=1 scripts/test e2e/chart` records what is rendered; look at it.
+"""
+
+import os
+import re
+
+import pytest
+import yaml
+from helm import CASES, CHART, ROOT
+
+SNAPSHOTS = ROOT / "e2e" / "chart" / "snapshots"
+NAMES = sorted(path.stem for path in CASES.glob("*.yaml"))
+
+
+def without_definitions(text: str) -> str:
+    """The definitions of the kinds are recorded in crds/ already."""
+    documents = re.split(r"(?m)^---\n", text)
+    return "---\n".join(document for document in documents if "kind: CustomResourceDefinition" not in document)
+
+
+def of_kind(objects: list[dict], kind: str) -> list[dict]:
+    return [thing for thing in objects if thing["kind"] == kind]
+
+
+def the(objects: list[dict], kind: str) -> dict:
+    (found,) = of_kind(objects, kind)
+    return found
+
+
+@pytest.mark.parametrize("case", NAMES)
+def test_helm_finds_nothing_wrong(helm, case):
+    done = helm.run("lint", CHART, "--strict", "--values", CASES / f"{case}.yaml")
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("case", NAMES)
+def test_the_chart_renders_what_is_recorded(helm, case):
+    rendered, snapshot = without_definitions(helm.text(case)), SNAPSHOTS / f"{case}.yaml"
+    if os.environ.get("PINTAIL_WRITE_SNAPSHOTS"):
+        snapshot.write_text(rendered)
+    assert rendered == snapshot.read_text()
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        "colour=blue",
+        "operator.colour=blue",
+        "operator.image.colour=blue",
+        "operator.replicas=0",
+        "operator.replicas=many",
+        "images.pullPolicy=Sometimes",
+        "runner.image.digest=sha256:12",
+        "runner.podTTLSeconds=1",
+        "scope.namespaces={a,a}",
+        "store.uri=gs://bucket/prefix",
+    ],
+)
+def test_a_value_that_the_chart_does_not_know_is_refused(helm, wrong):
+    done = helm.template("--set", "store.uri=s3://data/pintail", "--set", wrong)
+    assert done.returncode != 0
+    place = "/".join(part for part in wrong.split("=")[0].split(".") if part != "colour")
+    assert "values don't meet the specifications of the schema" in done.stderr
+    assert place in done.stderr.replace(".", "/"), done.stderr
+
+
+def test_an_installation_without_a_store_is_refused_in_a_sentence(helm):
+    done = helm.template()
+    assert done.returncode != 0
+    assert "store.uri is needed: the bucket of this installation, as in --set store.uri=s3://bucket/prefix" in done.stderr
+
+
+def test_every_value_is_used():
+    text = "\n".join(path.read_text() for path in (CHART / "templates").rglob("*") if path.is_file())
+
+    def leaves(values, path):
+        # These are handed over whole.
+        if isinstance(values, dict) and values and not path.endswith((".image", ".resources")):
+            for name, value in values.items():
+                yield from leaves(value, f"{path}.{name}")
+        else:
+            yield path
+
+    values = yaml.safe_load((CHART / "values.yaml").read_text())
+    del values["global"]  # for charts that hold this one
+    assert not [path for path in leaves(values, "") if not re.search(rf"\.Values{re.escape(path)}\b", text)]
+
+
+# --- the kinds
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "crds").glob("*.yaml")), ids=lambda path: path.stem)
+def test_the_chart_installs_the_kinds_as_they_are_and_keeps_them(helm, path):
+    wanted = yaml.safe_load(path.read_text())
+    (found,) = [
+        thing
+        for thing in of_kind(helm.objects("everything"), wanted["kind"])
+        if thing["metadata"]["name"] == wanted["metadata"]["name"]
+    ]
+    assert found["spec"] == wanted["spec"]
+    assert found["metadata"]["annotations"] == {
+        "argocd.argoproj.io/sync-options": "Prune=false,ServerSideApply=true",
+        "helm.sh/resource-policy": "keep",
+    }
+
+
+def test_kinds_are_left_to_others_and_let_go_when_asked(helm):
+    assert not of_kind(helm.objects("least", "--set", "crds.install=false"), "CustomResourceDefinition")
+    kinds = of_kind(helm.objects("least", "--set", "crds.keep=false"), "CustomResourceDefinition")
+    assert kinds and not any("annotations" in kind["metadata"] for kind in kinds)
+
+
+# --- rights
+
+
+def rules(thing: dict) -> set[tuple]:
+    """`(group, resource, verb, name)` of everything that a role allows."""
+    return {
+        (group, resource, verb, name)
+        for rule in thing["rules"]
+        for group in rule["apiGroups"]
+        for resource in rule["resources"]
+        for verb in rule["verbs"]
+        for name in rule.get("resourceNames", [""])
+    }
+
+
+@pytest.mark.parametrize("case", NAMES)
+def test_no_role_has_a_wildcard_or_reads_a_secret(helm, case):
+    for thing in helm.objects(case):
+        if thing["kind"] in ("Role", "ClusterRole"):
+            for group, resource, verb, _ in rules(thing):
+                assert "*" not in (group, resource, verb)
+                assert not resource.startswith(("secrets", "serviceaccounts", "pods/"))
+                assert verb not in ("impersonate", "escalate", "bind", "deletecollection") or "edit" in thing["metadata"]["name"]
+
+
+def test_the_operator_writes_status_by_its_subresource_alone(helm):
+    allowed = rules([role for role in of_kind(helm.objects("least"), "ClusterRole") if role["metadata"]["name"] == "pintail-operator"][0])
+    for resource in ("workflows", "connections", "executions"):
+        writes = {verb for group, name, verb, _ in allowed if (group, name) == ("pintail.dev", resource)} - {"get", "list", "watch"}
+        assert writes <= {"delete"}, (resource, writes)
+        assert ("pintail.dev", f"{resource}/status", "patch", "") in allowed
+
+
+def test_every_rule_says_why():
+    for template in (CHART / "templates").glob("*.*"):
+        lines = template.read_text().splitlines()
+        for above, line in zip(lines, lines[1:]):
+            if line.strip().startswith("- apiGroups:"):
+                assert above.strip().startswith("#"), f"{template.name}: {line}"
+
+
+def test_in_one_namespace_alone_nothing_is_asked_of_the_cluster(helm):
+    assert "kind: Cluster" not in helm.text("single")
+    assert {thing["metadata"]["namespace"] for thing in helm.objects("single")} == {"pintail-system"}
+
+
+def test_in_some_namespaces_the_operator_has_no_rights_elsewhere(helm):
+    objects = helm.objects("namespaces")
+    assert not of_kind(objects, "ClusterRoleBinding")
+    roles = of_kind(objects, "Role")
+    assert {role["metadata"]["namespace"] for role in roles} == {"team-a", "team-b", "pintail-system"}
+    everywhere = [role for role in of_kind(helm.objects("least"), "ClusterRole") if role["metadata"]["name"] == "pintail-operator"][0]
+    for role in roles:
+        if role["metadata"]["name"] == "pintail-operator":
+            assert rules(role) == rules(everywhere)
+
+
+# --- pods
+
+
+@pytest.mark.parametrize("case", NAMES)
+def test_the_operator_passes_the_strictest_rules_for_pods(helm, case):
+    pod = the(helm.objects(case), "Deployment")["spec"]["template"]["spec"]
+    (container,) = pod["containers"]
+    assert pod["securityContext"]["runAsNonRoot"] and pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+    assert container["securityContext"] == {
+        "allowPrivilegeEscalation": False,
+        "readOnlyRootFilesystem": True,
+        "capabilities": {"drop": ["ALL"]},
+    }
+    assert container["resources"]["requests"].keys() == {"cpu", "memory"}
+    assert container["livenessProbe"] and container["readinessProbe"]
+
+
+def test_other_settings_are_another_pod(helm):
+    def checksum(*arguments):
+        pod = the(helm.objects("least", *arguments), "Deployment")["spec"]["template"]
+        return pod["metadata"]["annotations"]["checksum/settings"]
+
+    assert checksum() == checksum("--set", "operator.replicas=2")
+    assert checksum() != checksum("--set", "runner.podTTLSeconds=99")
+
+
+def test_two_replicas_are_kept_apart_and_up(helm):
+    one, two = helm.objects("least"), helm.objects("least", "--set", "operator.replicas=2")
+    assert not of_kind(one, "PodDisruptionBudget") and the(two, "PodDisruptionBudget")
+    spread = "topologySpreadConstraints"
+    assert spread not in the(one, "Deployment")["spec"]["template"]["spec"]
+    assert spread in the(two, "Deployment")["spec"]["template"]["spec"]
