@@ -2,13 +2,30 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "all of it is a test")]
 
 mod behaviours;
+mod check;
 mod clock;
 mod dice;
+mod examples;
+mod kubelet;
+mod leaders;
+mod random;
 mod server;
+mod store;
+mod sweep;
+mod world;
 
 use std::future::Future;
 
 /// Runs a simulation on this thread. Time stands still while anything can be done.
 fn simulate<T>(future: impl Future<Output = T>) -> T {
+    if std::env::var_os("RUST_LOG").is_some() {
+        let filter = tracing_subscriber::EnvFilter::from_default_env();
+        let _ = tracing_subscriber::fmt().with_env_filter(filter).with_test_writer().try_init();
+    }
     tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap().block_on(future)
+}
+
+/// The seed of all simulations: `PINTAIL_SEED`, or 1.
+fn seed() -> u64 {
+    std::env::var("PINTAIL_SEED").map_or(1, |text| text.parse().expect("PINTAIL_SEED is a number"))
 }

@@ -45,8 +45,8 @@ pub async fn a_deletion_of_another_uid_is_a_conflict(place: Place) {
     let status = refused(place.api::<Pod>().delete("x", &only(Some(other.to_owned()), None)).await);
     assert_eq!((status.code, status.reason.as_str()), (409, "Conflict"));
     let words = format!(
-        "Operation cannot be fulfilled on pods \"x\": Precondition failed: UID in precondition: {other}, UID in object \
-         meta: {}",
+        "Operation cannot be fulfilled on Pod \"x\": the UID in the precondition ({other}) does not match the UID in record \
+         ({}). The object might have been deleted and then recreated",
         created.uid().unwrap()
     );
     assert_eq!(status.message, words);
@@ -59,6 +59,8 @@ pub async fn a_deletion_of_an_older_version_is_a_conflict(place: Place) {
     merge(&executions, "x", json!({ "metadata": { "labels": { "a": "b" } } })).await.unwrap();
     let status = refused(executions.delete("x", &only(None, created.resource_version())).await);
     assert_eq!((status.code, status.reason.as_str()), (409, "Conflict"));
+    let words = "Operation cannot be fulfilled on Execution.pintail.dev \"x\": the ResourceVersion in the precondition";
+    assert!(status.message.starts_with(words), "{}", status.message);
 }
 
 pub async fn a_missing_object_cannot_be_deleted(place: Place) {

@@ -36,6 +36,8 @@ pub enum Fault {
     Late(Duration),
     /// The write takes its time.
     Slow(Duration),
+    /// The process stands still for so long, and then makes the write if it still wants to.
+    Pause(Duration),
     /// The server refuses it with this code.
     Refuse(u16),
 }
@@ -121,16 +123,29 @@ impl Line {
         self.sight.send_modify(|sight| sight.stopped = true);
     }
 
-    pub async fn stopped(&self) {
-        let _ = self.sight.subscribe().wait_for(|sight| sight.stopped).await;
-    }
-
     pub fn pause(&self, paused: bool) {
         self.sight.send_modify(|sight| sight.paused = paused);
     }
 
-    pub fn is_paused(&self) -> bool {
-        self.sight.borrow().paused
+    pub fn author(&self) -> &str {
+        &self.author
+    }
+
+    /// The life of the process: what it does while it is not paused, until it is stopped.
+    pub async fn live(&self, process: impl Future<Output = ()>) {
+        let mut process = std::pin::pin!(process);
+        let mut sight = self.sight.subscribe();
+        loop {
+            let Sight { paused, stopped, .. } = *sight.borrow_and_update();
+            if stopped {
+                return;
+            }
+            tokio::select! {
+                biased;
+                _ = sight.changed() => {}
+                () = &mut process, if !paused => return,
+            }
+        }
     }
 
     pub fn cut_watches(&self) {
@@ -156,6 +171,13 @@ impl Line {
         if sight.wait_for(|sight| !sight.paused && !sight.stopped).await.is_err() || self.sight.borrow().stopped {
             std::future::pending::<()>().await;
         }
+    }
+
+    /// What every read takes.
+    pub async fn read(&self) {
+        self.alive().await;
+        tokio::time::sleep(self.latency()).await;
+        self.alive().await;
     }
 
     fn latency(&self) -> Duration {
@@ -190,6 +212,16 @@ impl Line {
             }
             Some(Fault::Slow(delay)) => {
                 tokio::time::sleep(delay).await;
+                Ok(action.await)
+            }
+            Some(Fault::Pause(time)) => {
+                let line = self.clone();
+                line.pause(true);
+                tokio::spawn(async move {
+                    tokio::time::sleep(time).await;
+                    line.pause(false);
+                });
+                self.alive().await;
                 Ok(action.await)
             }
             Some(Fault::Refuse(code)) => Ok(refuse(code)),

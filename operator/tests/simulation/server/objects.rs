@@ -206,7 +206,7 @@ impl Objects {
         let given = |field: &str| body["metadata"][field].as_str().filter(|text| !text.is_empty());
         let found = |field: &str| old["metadata"][field].as_str().unwrap_or_default();
         if let Some(uid) = given("uid").filter(|uid| *uid != found("uid")) {
-            return Err(Refusal::precondition(resource, &key.name, "UID", uid, found("uid")));
+            return Err(Refusal::precondition(resource, &key.name, uid, found("uid")));
         }
         match given("resourceVersion") {
             Some(version) if version != found("resourceVersion") => return Err(Refusal::conflict(resource, &key.name)),
@@ -249,7 +249,7 @@ impl Objects {
         {
             let found = metadata[field].as_str().unwrap_or_default();
             if let Some(wanted) = wanted.as_ref().filter(|wanted| *wanted != found) {
-                return Err(Refusal::precondition(key.resource(), &key.name, what, wanted, found));
+                return Err(Refusal::deletion_precondition(key.resource(), &key.name, what, wanted, found));
             }
         }
         let mut new = (*old).clone();

@@ -56,10 +56,20 @@ impl Refusal {
         Self::conflict_because(resource, name, why)
     }
 
-    /// `what` is `UID` or `ResourceVersion`.
-    pub fn precondition(resource: &Resource, name: &str, what: &str, wanted: &str, found: &str) -> Self {
-        let why = format!("Precondition failed: {what} in precondition: {wanted}, {what} in object meta: {found}");
+    pub fn precondition(resource: &Resource, name: &str, wanted: &str, found: &str) -> Self {
+        let why = format!("Precondition failed: UID in precondition: {wanted}, UID in object meta: {found}");
         Self::conflict_because(resource, name, &why)
+    }
+
+    /// `what` is `UID` or `ResourceVersion`.
+    pub fn deletion_precondition(resource: &Resource, name: &str, what: &str, wanted: &str, found: &str) -> Self {
+        let verb = if what == "UID" { "deleted and then recreated" } else { "modified" };
+        let message = format!(
+            "Operation cannot be fulfilled on {} {name:?}: the {what} in the precondition ({wanted}) does not match the \
+             {what} in record ({found}). The object might have been {verb}",
+            resource.qualified_kind()
+        );
+        Self { code: 409, reason: "Conflict", message, details: Some(details(resource, name, resource.kind)) }
     }
 
     pub fn forbidden(resource: &Resource, name: &str, why: &str) -> Self {
