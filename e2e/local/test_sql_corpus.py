@@ -70,3 +70,53 @@ def test_right_queries_pass_run_and_give_the_columns_that_were_told(workspace, t
         described = duckdb.execute(f"DESCRIBE FROM read_parquet('{path}', hive_partitioning = false)").fetchall()
         assert columns == [{"name": column[0], "type": column[1]} for column in described], (task, output)
         assert columns == given[name]["columns"], (task, output)
+
+
+def wrong_document(name: str, entry: dict) -> str:
+    """A workflow with the entry's tasks, or with its SQL as the only one; the mark is still in it."""
+    document = manifest(name, [], TABLES["inputs"]).replace("  tasks: []\n", "  tasks:\n")
+    tasks = entry.get("tasks")
+    if tasks is None:
+        uses = ", ".join(names_in([entry["sql"].replace(MARK, "")]))
+        lines = "".join(f"          {line}\n" for line in entry["sql"].splitlines())
+        tasks = f"- name: t\n  uses: [{uses}]\n  duckdb:\n    query: |-\n{lines.replace('          ', '      ')}"
+    return document + "".join(f"    {line}\n" for line in tasks.splitlines())
+
+
+def wrong_manifests(topic: str) -> tuple[str, list[dict]]:
+    """The file of a topic, and the problem that each of its workflows has."""
+    text, expected = "", []
+    for index, entry in enumerate(entries("wrong", topic)):
+        text += "---\n" + wrong_document(f"w{index}", entry)
+        before, _, after = text.partition(MARK)
+        line = before.rpartition("\n")[2]
+        expected.append(
+            {
+                "line": before.count("\n") + 1,
+                "column": len(line) + 1,
+                "rule": entry["rule"],
+                "suggestion": entry.get("suggestion"),
+            }
+        )
+        text = before + after
+    return text, expected
+
+
+def test_the_corpus_of_wrong_queries_is_large_and_breaks_every_rule_of_sql():
+    wrong = [entry for topic in topics("wrong") for entry in entries("wrong", topic)]
+    assert len(wrong) >= 150
+    assert all(MARK in entry.get("tasks", entry.get("sql", "")) for entry in wrong)
+    broken = {entry["rule"] for entry in wrong}
+    rules = (ROOT / "crates/plan/src/rule.rs").read_text().partition("// SQL.")[2].partition("// Tasks.")[0]
+    of_sql = {line.split('"')[1] for line in rules.splitlines() if line.startswith("    ") and line[4:5].isupper()}
+    assert of_sql - broken <= {"expression-in-sql", "missing-query"}
+
+
+@pytest.mark.parametrize("topic", topics("wrong"))
+def test_wrong_queries_are_refused_at_their_place_with_a_suggestion(workspace, topic):
+    text, expected = wrong_manifests(topic)
+    workspace.write("workflow.yaml", text)
+    workspace.write("shop.yaml", (CORPUS / "shop.yaml").read_text())
+    found = json.loads(workspace.pintail("lint", "workflow.yaml", "shop.yaml", "-o", "json").out)["problems"]
+    shown = [{field: problem[field] for field in ("line", "column", "rule", "suggestion")} for problem in found]
+    assert shown == expected

@@ -158,6 +158,31 @@ impl Bench {
         read().map_err(|error| Fault::of(&error))
     }
 
+    /// Functions that SQL can call; those of windows are part of the language.
+    pub fn function_names(&self) -> Vec<String> {
+        const OF_WINDOWS: [&str; 11] = [
+            "row_number",
+            "rank",
+            "dense_rank",
+            "percent_rank",
+            "cume_dist",
+            "ntile",
+            "lag",
+            "lead",
+            "first_value",
+            "last_value",
+            "nth_value",
+        ];
+        let read = || -> duckdb::Result<Vec<String>> {
+            let sql = "SELECT DISTINCT function_name FROM duckdb_functions() ORDER BY 1";
+            let mut statement = self.session.connection().prepare(sql)?;
+            statement.query_map([], |row| row.get(0))?.collect()
+        };
+        let mut names = read().unwrap_or_default();
+        names.extend(OF_WINDOWS.map(str::to_owned));
+        names
+    }
+
     /// One value of a query of ours.
     pub fn value<T: duckdb::types::FromSql>(&self, sql: &str, argument: &str) -> Option<T> {
         self.session.connection().query_row(sql, [argument], |row| row.get(0)).ok()

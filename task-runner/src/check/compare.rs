@@ -35,7 +35,10 @@ pub(super) fn check(bench: &Bench, query: &str, scalars: &[Scalar]) -> Vec<Probl
             let Some(fault) = trial(bench, query, std::slice::from_ref(edit), scalars) else { continue };
             let Some((left, right)) = fault.compared() else { continue };
             if (left == "VARCHAR" && is_number(right)) || (is_number(left) && right == "VARCHAR") {
-                found.push(compared(left, right, query, edit.at).at(edit.at));
+                let mut problem = compared(left, right, query, edit.at).at(edit.at);
+                // The column of a USING has no side to cast.
+                problem.suggestion.take_if(|_| edit.with.starts_with("ON "));
+                found.push(problem);
             }
         }
     }

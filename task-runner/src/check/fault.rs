@@ -37,6 +37,8 @@ pub(super) struct Around<'a> {
     pub unused: Vec<&'a str>,
     /// Databases that the task does not attach.
     pub unattached: Vec<&'a str>,
+    /// Names of functions, where one is looked for.
+    pub functions: Vec<String>,
 }
 
 impl Fault {
@@ -82,8 +84,17 @@ impl Fault {
         )
     }
 
+    pub fn is_unknown_function(&self) -> bool {
+        self.error_subtype == "MISSING_ENTRY" && self.entry.contains("Function")
+    }
+
     pub fn is_unknown_column(&self) -> bool {
-        self.error_subtype == "COLUMN_NOT_FOUND" || self.exception_message.contains("does not have a column named")
+        let message = &self.exception_message;
+        self.error_subtype == "COLUMN_NOT_FOUND"
+            || message.contains("does not have a column named")
+            || message.starts_with("Referenced column")
+            || (message.starts_with("Column \"")
+                && ["side of join", "list not found", "no matching entry"].iter().any(|part| message.contains(part)))
     }
 
     /// The types of `Cannot compare values of type … and type …`.
@@ -101,6 +112,8 @@ impl Fault {
     /// The finding, with its place in `sql`, which is the text that was bound.
     pub fn problem(&self, sql: &str, around: &Around<'_>) -> Problem {
         let offset = self.offset().filter(|offset| *offset <= sql.len()).unwrap_or_else(|| self.guess_place(sql));
+        // Of some parts of a statement DuckDB gives the statement's beginning.
+        let offset = if offset == 0 && self.is_unknown_column() { self.guess_place(sql) } else { offset };
         let problem = self.described(sql, offset, around);
         let offset = problem.offset.unwrap_or(offset);
         problem.at(offset)
@@ -110,7 +123,7 @@ impl Fault {
         let message = self.exception_message.as_str();
         let plain = |rule| Problem::new(rule, lower_first(self.first_line()));
         if self.is_syntax() {
-            return syntax(self.first_line(), sql, offset);
+            return syntax(self.first_line(), sql, offset, around);
         }
         if self.is_unknown_column() {
             return self.unknown_column(around);
@@ -121,7 +134,16 @@ impl Fault {
             return unknown_database(database, self.table_name(), around);
         }
         if let Some(table) = between(message, "Referenced table \"", "\" not found") {
-            return unknown_table(table, around);
+            return match aliased_column(sql, table, offset) {
+                // In a sub-query DuckDB looks for the table once more outside.
+                Some(name) => unknown_column(name, Some(table), &columns_of(around), &self.candidates),
+                None => unknown_table(table, around),
+            };
+        }
+        if let Some(extension) = between(message, "exists in the ", " extension") {
+            let name = between(message, "name \"", "\"").unwrap_or_default();
+            let text = format!("the function `{name}` is of the extension {extension}, which is not loaded");
+            return Problem::new(CheckRule::UnknownFunction, text);
         }
         if self.error_subtype == "MISSING_ENTRY" {
             return self.missing_entry(around);
@@ -150,7 +172,7 @@ impl Fault {
             return problem.suggest(meant);
         }
         if is_about_groups(message) {
-            let name = between(message, "column \"", "\"");
+            let name = between(message, "column \"", "\"").or_else(|| between(message, "column ", " must appear"));
             let meant = name.map(|name| format!("`GROUP BY ALL`, or `any_value({name})`"));
             return plain(CheckRule::Grouping).suggest(meant);
         }
@@ -158,60 +180,69 @@ impl Fault {
             let text = "SQL of a task reads no files: bind them to an input as a table, and use that";
             return Problem::new(CheckRule::StatementNotAllowed, text);
         }
-        if message.contains("Cannot mix values of type") {
-            return plain(CheckRule::ArgumentTypes);
+        if let Some(rest) = message.strip_prefix("Cannot mix values of type ") {
+            return mixed(rest);
         }
-        plain(CheckRule::Invalid).suggest(self.found_candidate())
+        let there: Vec<String> = self.candidates_below().into_iter().map(|name| format!("`{name}`")).collect();
+        let name = between(message, "\"", "\"").unwrap_or_default();
+        let near = nearest(name, self.candidates_below()).map(quoted);
+        let mut problem = plain(CheckRule::Invalid).suggest(near);
+        if message.contains("Candidate Entries") {
+            problem.message += &format!("; there are {}", list(there));
+        }
+        problem
     }
 
     fn table_name(&self) -> &str {
         between(&self.exception_message, "Table with name \"", "\"").unwrap_or_default()
     }
 
-    /// `Candidate Entries: "a"`, `Did you mean: "day"`.
-    fn found_candidate(&self) -> Option<String> {
-        let (_, rest) = self.exception_message.split_once("\n\n")?;
-        between(rest, "\"", "\"").map(quoted)
+    /// `Candidate Entries: "a", "b"`
+    fn candidates_below(&self) -> Vec<&str> {
+        let rest = self.exception_message.split_once("\n\n").map_or("", |(_, rest)| rest);
+        rest.split('"').skip(1).step_by(2).collect()
     }
 
     fn unknown_column(&self, around: &Around<'_>) -> Problem {
         let message = &self.exception_message;
+        if message.contains("FROM clause is missing") {
+            let text = format!("no column can be named here, and `{}` is none of the parameters", self.name);
+            return Problem::new(CheckRule::UnknownColumn, text);
+        }
+        if message.contains("side of join") {
+            let side = if message.contains("left side") { "left" } else { "right" };
+            let name = between(message, "\"", "\"").unwrap_or_default();
+            let text = format!("there is no column `{name}` on the {side} side of the join");
+            return Problem::new(CheckRule::UnknownColumn, text);
+        }
         let (name, table) = match between(message, "does not have a column named \"", "\"") {
             Some(name) => (name, between(message, "\"", "\"")),
+            None if self.name.is_empty() => {
+                let name =
+                    between(message, "Referenced column ", " not found").or_else(|| between(message, "\"", "\""));
+                (name.unwrap_or_default().trim_matches('"'), None)
+            }
             None => (self.name.as_str(), None),
         };
-        let tables = around.tables.iter().map(|(name, columns)| (*name, *columns));
-        let all: Vec<(&str, &[ResultColumn])> =
-            tables.chain(around.database_tables.iter().map(|(name, columns)| (name.as_str(), *columns))).collect();
-        let own: Vec<_> = all
-            .iter()
-            .copied()
-            .filter(|(name, _)| table.is_some_and(|table| table.eq_ignore_ascii_case(name)))
-            .collect();
-        let searched = if own.is_empty() { &all } else { &own };
-        let columns: Vec<ResultColumn> = searched.iter().flat_map(|(_, columns)| columns.iter().cloned()).collect();
-        let near = nearest(name, columns.iter().map(|column| column.name.as_str()))
-            .or_else(|| nearest(name, self.candidates.split(',')))
-            .or_else(|| {
-                let (_, rest) = message.split_once("Candidate bindings: ")?;
-                nearest(name, rest.split('"').skip(1).step_by(2))
-            });
-        let what = match table {
-            Some(table) => format!("`{table}` has no column `{name}`"),
-            None => format!("there is no column `{name}`"),
-        };
-        let known = if columns.is_empty() { String::new() } else { format!("; there are {}", typed(&columns)) };
-        Problem::new(CheckRule::UnknownColumn, what + &known).suggest(near.map(quoted))
+        let bindings = message.split_once("Candidate bindings: ").map_or("", |(_, rest)| rest);
+        let bindings: Vec<&str> = bindings.split('"').skip(1).step_by(2).collect();
+        unknown_column(name, table, &columns_of(around), &format!("{},{}", self.candidates, bindings.join(",")))
     }
 
     fn missing_entry(&self, around: &Around<'_>) -> Problem {
         let name = self.name.as_str();
         match self.entry.as_str() {
             "Table" | "View" => unknown_table(name, around),
-            "Type" => Problem::new(CheckRule::UnknownType, format!("DuckDB has no type `{name}`"))
-                .suggest(foreign_type(name).or_else(|| nearest(name, self.candidates.split(','))).map(code)),
+            "Type" => Problem::new(CheckRule::UnknownType, format!("DuckDB has no type `{name}`")).suggest(
+                foreign_type(name)
+                    .or_else(|| nearest(name, self.candidates.split(',')))
+                    .map(|near| code(&near.to_uppercase())),
+            ),
             entry => {
-                let near = foreign_function(name).or_else(|| nearest(name, self.candidates.split(','))).map(code);
+                let near = foreign_function(name)
+                    .or_else(|| nearest(name, self.candidates.split(',')))
+                    .or_else(|| nearest(name, around.functions.iter().map(String::as_str)))
+                    .map(code);
                 let is_function = entry.contains("Function") || entry.contains("Macro");
                 let rule = if is_function { CheckRule::UnknownFunction } else { CheckRule::Invalid };
                 let what = if is_function { "function" } else { entry };
@@ -259,16 +290,21 @@ impl Fault {
     fn guess_place(&self, sql: &str) -> usize {
         let message = &self.exception_message;
         let visible: Vec<Token> = Tokens::new(sql).filter(|token| token.kind != TokenKind::Blank).collect();
-        let text = |token: &Token| sql[token.start..token.end].trim_matches('"').to_lowercase();
+        let text = |token: &Token| sql[token.start..token.end].trim_matches(['"', '\'']).to_lowercase();
         let first = visible.first().map_or(0, |token| token.start);
         let wanted: Vec<String> = if message.starts_with("Set operations") {
             ["union", "intersect", "except"].map(str::to_owned).to_vec()
-        } else if message.contains("Multiple ASOF") || message.contains("ASOF") {
+        } else if message.contains("ASOF") {
             vec!["asof".to_owned()]
         } else {
             let word = between(message, "column ", " must appear").or_else(|| between(message, "\"", "\""));
             let operator = between(message, " in ", " operator").or_else(|| between(message, " in ", " clause"));
-            operator.or(word).map(|word| word.to_lowercase()).into_iter().collect()
+            operator
+                .filter(|operator| !operator.contains(' '))
+                .or(word)
+                .map(|word| word.to_lowercase())
+                .into_iter()
+                .collect()
         };
         let place = visible.iter().find(|token| wanted.contains(&text(token)));
         place.map_or(first, |token| token.start)
@@ -333,12 +369,19 @@ const KEYWORDS: [&str; 27] = [
     "CREATE",
 ];
 
-fn syntax(message: &str, sql: &str, offset: usize) -> Problem {
+fn syntax(message: &str, sql: &str, offset: usize, around: &Around<'_>) -> Problem {
+    let is_name = |word: &str| {
+        let mut tables = around.tables.iter();
+        tables.any(|(name, columns)| name.eq_ignore_ascii_case(word) || super::names::find(columns, word).is_some())
+    };
     let visible: Vec<Token> = Tokens::new(sql).filter(|token| token.kind != TokenKind::Blank).collect();
     let at = visible.iter().position(|token| token.start >= offset).unwrap_or(visible.len());
     // A slip shows at the word itself, or at the one after it.
-    let slip = (at.saturating_sub(1)..=at).rev().filter_map(|index| visible.get(index)).find_map(|token| {
+    let slip = (at.saturating_sub(1)..=at).filter_map(|index| visible.get(index)).find_map(|token| {
         let word = sql[token.start..token.end].to_uppercase();
+        if is_name(&word) {
+            return None;
+        }
         let near = nearest(&word, KEYWORDS).filter(|near| *near != word && token.kind == TokenKind::Word)?;
         Some((token.start, near))
     });
@@ -351,6 +394,51 @@ fn syntax(message: &str, sql: &str, offset: usize) -> Problem {
             problem.suggest(meant)
         }
     }
+}
+
+fn columns_of<'a>(around: &'a Around<'_>) -> Vec<(&'a str, &'a [ResultColumn])> {
+    let tables = around.tables.iter().map(|(name, columns)| (*name, *columns));
+    tables.chain(around.database_tables.iter().map(|(name, columns)| (name.as_str(), *columns))).collect()
+}
+
+/// `table` is that which the SQL names before the column; `further` are names that DuckDB offers.
+fn unknown_column(name: &str, table: Option<&str>, all: &[(&str, &[ResultColumn])], further: &str) -> Problem {
+    let is_meant = |other: &str| table.is_some_and(|table| table.eq_ignore_ascii_case(other));
+    let own: Vec<_> = all.iter().copied().filter(|(name, _)| is_meant(name)).collect();
+    let searched = if own.is_empty() { all } else { &own };
+    let columns: Vec<ResultColumn> = searched.iter().flat_map(|(_, columns)| columns.iter().cloned()).collect();
+    let near = nearest(name, columns.iter().map(|column| column.name.as_str()))
+        .or_else(|| nearest(name, further.split(',').map(str::trim)))
+        .filter(|near| *near != name);
+    let what = match table {
+        Some(table) => format!("`{table}` has no column `{name}`"),
+        None => format!("there is no column `{name}`"),
+    };
+    let known = if columns.is_empty() { String::new() } else { format!("; there are {}", typed(&columns)) };
+    Problem::new(CheckRule::UnknownColumn, what + &known).suggest(near.map(quoted))
+}
+
+/// The column of `table.column` at `offset`, where the SQL has given a table that name elsewhere.
+fn aliased_column<'a>(sql: &'a str, table: &str, offset: usize) -> Option<&'a str> {
+    let visible: Vec<Token> = Tokens::new(sql).filter(|token| token.kind != TokenKind::Blank).collect();
+    let text = |index: usize| visible.get(index).map_or("", |token| &sql[token.start..token.end]);
+    let is_alias = |index: usize| text(index).eq_ignore_ascii_case(table) && text(index + 1) != ".";
+    if !(1..visible.len()).any(|index| is_alias(index) && text(index - 1) != ".") {
+        return None;
+    }
+    let at = visible.iter().position(|token| token.start == offset)?;
+    (text(at + 1) == ".").then(|| text(at + 2)).filter(|name| !name.is_empty())
+}
+
+/// `VARCHAR and INTEGER_LITERAL in COALESCE operator - an explicit cast is required`
+fn mixed(rest: &str) -> Problem {
+    let rest = rest.replace("INTEGER_LITERAL", "INTEGER").replace("STRING_LITERAL", "VARCHAR");
+    let (types, place) = rest.split_once(" in ").unwrap_or((&rest, ""));
+    let place = place.split(" - ").next().unwrap_or_default();
+    let is_comparison = place.ends_with("clause");
+    let rule = if is_comparison { CheckRule::ComparedTypes } else { CheckRule::ArgumentTypes };
+    let place = place.trim_end_matches(" operator").trim_end_matches(" clause");
+    Problem::new(rule, format!("{types} do not go together in {place}; cast one of them"))
 }
 
 fn unknown_table(name: &str, around: &Around<'_>) -> Problem {
@@ -426,7 +514,11 @@ fn operand_before(sql: &str, offset: usize) -> Option<&str> {
 fn operand_after(sql: &str, offset: usize) -> Option<&str> {
     let visible: Vec<Token> = Tokens::new(sql).filter(|token| token.kind != TokenKind::Blank).collect();
     let is_name = |token: &Token| token.kind == TokenKind::Word || sql[token.start..].starts_with('"');
-    let start = visible.iter().position(|token| token.start > offset && is_name(token))?;
+    let is_operator = |token: &Token| "=<>!+-*/%|~^&".contains(&sql[token.start..token.end]);
+    let start = visible.iter().position(|token| token.start >= offset && !is_operator(token))?;
+    if !is_name(&visible[start]) {
+        return None;
+    }
     let mut end = start;
     while visible.get(end + 1).is_some_and(|token| &sql[token.start..token.end] == ".") && end + 2 < visible.len() {
         end += 2;
@@ -442,7 +534,10 @@ fn name_at<'a>(sql: &'a str, first: &Token, last: &Token) -> Option<&'a str> {
 /// Where one argument is text and the function takes numbers or times: the cast.
 fn cast_of_text(message: &str, arguments: &str, is_operator: bool, sql: &str, offset: usize) -> Option<String> {
     let types: Vec<&str> = arguments.split(", ").collect();
-    let text = types.iter().position(|data_type| *data_type == "VARCHAR");
+    let is_literal = |position| {
+        !is_operator && nth_argument(sql, offset, position).is_some_and(|argument| argument.starts_with('\''))
+    };
+    let text = (0..types.len()).find(|position| types[*position] == "VARCHAR" && !is_literal(*position));
     let takes =
         |data_type: &str| message.contains(&format!("({data_type}")) || message.contains(&format!(", {data_type}"));
     if is_operator && message.contains("~~") {
@@ -458,7 +553,7 @@ fn cast_of_text(message: &str, arguments: &str, is_operator: bool, sql: &str, of
         None => return None,
     };
     if wanted == "VARCHAR" {
-        let operand = operand_after(sql, offset + 1)?;
+        let operand = if is_operator { operand_after(sql, offset)? } else { nth_argument(sql, offset, 0)? };
         return Some(format!("`CAST({operand} AS VARCHAR)`"));
     }
     let operand = match (is_operator, text?) {
@@ -493,8 +588,10 @@ fn nth_argument(sql: &str, offset: usize, position: usize) -> Option<&str> {
 
 /// What other databases call DuckDB's functions.
 fn foreign_function(name: &str) -> Option<&'static str> {
-    const NAMES: [(&str, &str); 14] = [
+    const NAMES: [(&str, &str); 16] = [
         ("nvl", "coalesce"),
+        ("isnull", "coalesce"),
+        ("average", "avg"),
         ("getdate", "current_timestamp"),
         ("sysdate", "current_timestamp"),
         ("len_text", "length"),

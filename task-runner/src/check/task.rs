@@ -153,7 +153,7 @@ impl<'a> Scope<'a> {
         !tables.chain(databases).any(|name| mentions(text, name))
     }
 
-    fn problem(&self, flow: &Flow<'_>, fault: &Fault, text: &str) -> Problem {
+    fn problem(&self, bench: &Bench, flow: &Flow<'_>, fault: &Fault, text: &str) -> Problem {
         let uses = |name: &str| self.tables.iter().any(|(table, _)| table == name);
         let inputs = flow.request.inputs.iter().map(|input| input.name.as_str());
         let unused = inputs.chain(flow.request.tasks.iter().map(|task| task.name.as_str()));
@@ -173,6 +173,7 @@ impl<'a> Scope<'a> {
             tables: tables.into_iter().filter(|(name, _)| !is_column || in_text(name)).collect(),
             database_tables: of_databases.into_iter().filter(|(name, _)| !is_column || in_text(name)).collect(),
             unused: unused.filter(|name| !uses(name)).collect(),
+            functions: if fault.is_unknown_function() { bench.function_names() } else { Vec::new() },
             unattached: flow.databases.keys().copied().filter(|name| !attached(name)).collect(),
         };
         fault.problem(text, &around)
@@ -232,14 +233,14 @@ impl<'a> Scope<'a> {
             if let Err(fault) = bench.prepare(statement)
                 && fault.is_syntax()
             {
-                flow.found(self.task, place, shifted(self.problem(flow, &fault, statement), before));
+                flow.found(self.task, place, shifted(self.problem(bench, flow, &fault, statement), before));
             }
             return None;
         }
         let found = match bind::columns(bench, statement, &self.scalars) {
             Ok(found) => found,
             Err(fault) => {
-                self.report(flow, place, &fault, statement, before);
+                self.report(bench, flow, place, &fault, statement, before);
                 return None;
             }
         };
@@ -265,7 +266,7 @@ impl<'a> Scope<'a> {
     }
 
     /// Reports a fault, unless the text names a column that a table may have beyond those that are known.
-    fn report(&self, flow: &mut Flow<'a>, place: CheckPlace, fault: &Fault, text: &str, before: usize) {
+    fn report(&self, bench: &Bench, flow: &mut Flow<'a>, place: CheckPlace, fault: &Fault, text: &str, before: usize) {
         let open = self
             .tables
             .iter()
@@ -278,7 +279,7 @@ impl<'a> Scope<'a> {
                 let problem = Problem::new(CheckRule::NotChecked, message).at(before + fault.offset().unwrap_or(0));
                 flow.note(self.task, &format!("open {}", self.task.name), place, problem);
             }
-            _ => flow.found(self.task, place, shifted(self.problem(flow, fault, text), before)),
+            _ => flow.found(self.task, place, shifted(self.problem(bench, flow, fault, text), before)),
         }
     }
 
@@ -351,7 +352,7 @@ fn set_up(bench: &Bench, flow: &mut Flow<'_>, scope: &Scope<'_>, setup: &[String
         match prepare(bench, scope, statement) {
             Ok(()) => {}
             Err(fault) if fault.is_about_text() => {
-                let problem = scope.problem(flow, &fault, statement);
+                let problem = scope.problem(bench, flow, &fault, statement);
                 flow.found(scope.task, place, shifted(problem, before));
                 return false;
             }
