@@ -172,6 +172,18 @@ fn every_list_and_map_of_a_spec_has_a_limit() {
     }
 }
 
+#[test]
+fn every_reason_is_in_the_reference() {
+    let page = include_str!("../../../docs/reference/conditions.md");
+    let schema = serde_json::to_value(schemars::schema_for!(crate::ConditionReason)).expect("JSON");
+    let alternatives = schema["oneOf"].as_array().expect("alternatives");
+    for reason in alternatives.iter().filter_map(|alternative| alternative["const"].as_str()) {
+        assert!(page.contains(&format!("`{reason}`")), "{reason}");
+    }
+    let reason: crate::ConditionReason = serde_json::from_str("\"Unschedulable\"").expect("a reason");
+    assert_eq!(reason.word(), "Unschedulable");
+}
+
 fn check_limits(schema: &Value, path: &str) {
     for (inner, limit) in [("items", "maxItems"), ("additionalProperties", "maxProperties")] {
         if let Some(inner) = schema.get(inner).filter(|inner| inner.is_object()) {

@@ -92,7 +92,7 @@ async fn advance(
     let mut seen = observe(unit, subject, &mut driven).await?;
     let mut commands = Vec::new();
     loop {
-        count_ended(unit, &seen);
+        count_ended(unit, &mut driven, &seen);
         commands.extend(driven.run.step(seen, unit.context.clock.now(), &connections));
         if driven.run.outcome().is_some() {
             return finish::conclude(unit, subject, remembered, *driven).await;
@@ -165,7 +165,11 @@ async fn perform(
     let asked: Vec<_> = orders.into_iter().map(ask).collect();
     let asked: Vec<_> = stream::iter(asked).buffered(ASKED_AT_ONCE).collect().await;
     for (attempt, order, asked) in asked {
-        seen.extend(note(driven, attempt, order, asked?, now));
+        let asked = asked?;
+        if let (Asked::Created, Some(ended)) = (&asked, driven.unwritten_ends.last()) {
+            unit.context.metrics.stepped("start", elapsed(*ended, unit.context.clock.now()));
+        }
+        seen.extend(note(driven, attempt, order, asked, now));
     }
     Ok(seen)
 }
@@ -240,8 +244,15 @@ async fn save(
     for happened in happened(&driven.written, &status) {
         event::record(&unit.context, &driven.object, &happened).await;
     }
+    for ended in driven.unwritten_ends.drain(..) {
+        unit.context.metrics.stepped("record", elapsed(ended, unit.context.clock.now()));
+    }
     (driven.written, driven.written_at, driven.unwritten_since) = (status, now, None);
     Ok(None)
+}
+
+fn elapsed(from: Timestamp, to: Timestamp) -> Duration {
+    Duration::try_from(to.duration_since(from)).unwrap_or_default()
 }
 
 fn spacing(status: &api::ExecutionStatus) -> Duration {
@@ -296,10 +307,13 @@ fn again(unit: &Unit, driven: &Driven, others: [Option<Timestamp>; 2]) -> Action
     times.min().map_or_else(Action::await_change, |at| Action::requeue(until(at, now)))
 }
 
-fn count_ended(unit: &Unit, seen: &[Seen]) {
+fn count_ended(unit: &Unit, driven: &mut Driven, seen: &[Seen]) {
     for seen in seen {
         let outcome = match seen {
-            Seen::Committed { .. } => "succeeded",
+            Seen::Committed { result, .. } => {
+                driven.unwritten_ends.push(result.report.ended_at);
+                "succeeded"
+            }
             Seen::Failed { failure, .. } => match failure.class {
                 pintail_protocol::FailureClass::Permanent => "permanent",
                 pintail_protocol::FailureClass::Transient => "transient",

@@ -55,6 +55,8 @@ pub struct Driven {
     pub unwritten_since: Option<Timestamp>,
     /// Attempts whose pods were asked for.
     pub starting: BTreeMap<TaskIndex, Starting>,
+    /// When the results ended that are not written yet.
+    pub unwritten_ends: Vec<Timestamp>,
     /// What attempts wait for that are under way.
     pub waiting: BTreeMap<TaskIndex, Waiting>,
 }
@@ -67,6 +69,7 @@ impl Driven {
             written,
             written_at,
             unwritten_since: None,
+            unwritten_ends: Vec::new(),
             starting: BTreeMap::new(),
             waiting: BTreeMap::new(),
         }
