@@ -1,5 +1,7 @@
 //! What `pintail preview` shows of a cluster's data.
 
+use std::collections::BTreeSet;
+
 use kube::ResourceExt;
 use pintail_api as api;
 use pintail_protocol::{Preview as Rows, Read, StoredFile};
@@ -74,10 +76,14 @@ async fn of_run(cluster: &Cluster, execution: &api::Execution, arguments: &Previ
     }
     let reader = Reader::find(cluster, Some(execution)).await?;
     let key = output.and_then(|output| reader.key(output.uri.as_deref()?));
-    let Some(task) = key.and_then(task_of).or(named) else { return Err(no_table(execution, &status, arguments)) };
+    let (uid, task) = match (key.and_then(run_task_of), named) {
+        (Some((uid, task)), _) => (uid.to_owned(), task),
+        (None, Some(task)) => (made_by(cluster, execution, task).await?, task),
+        (None, None) => return Err(no_table(execution, &status, arguments)),
+    };
     let read = Read::Committed {
         namespace: cluster.namespace().to_owned(),
-        execution_uid: execution.uid().unwrap_or_default(),
+        execution_uid: uid,
         task: task.to_owned(),
         file: key.map(str::to_owned),
         limit: arguments.limit,
@@ -92,20 +98,36 @@ async fn of_run(cluster: &Cluster, execution: &api::Execution, arguments: &Previ
     Ok(Shown { what, rows: rows.unwrap_or(0), table: ask(&reader, read).await? })
 }
 
-/// Which task wrote it: `<namespace>/runs/<uid>/<task>/…`.
-fn task_of(key: &str) -> Option<&str> {
+/// Which task of which run wrote it: `<namespace>/runs/<uid>/<task>/…`.
+fn run_task_of(key: &str) -> Option<(&str, &str)> {
     let mut parts = key.split('/').skip(1);
-    (parts.next()? == "runs").then(|| parts.nth(1))?
+    if parts.next()? != "runs" {
+        return None;
+    }
+    Some((parts.next()?, parts.next()?))
+}
+
+/// Uid of the run that made the result of a task: another one where it was taken over.
+async fn made_by(cluster: &Cluster, execution: &api::Execution, task: &str) -> Result<String, CommandFailure> {
+    let mut run = execution.clone();
+    loop {
+        let listed = run.status.as_ref().map(|status| status.task_list.as_slice()).unwrap_or_default();
+        let taken_over = listed.iter().find(|listed| listed.name == task).and_then(|listed| listed.reused_from.clone());
+        match taken_over {
+            Some(before) if before != run.name_any() => run = cluster.execution(&before).await?,
+            _ => return Ok(run.uid().unwrap_or_default()),
+        }
+    }
 }
 
 fn no_table(execution: &api::Execution, status: &api::ExecutionStatus, arguments: &Preview) -> CommandFailure {
     let outputs = status.outputs.iter().map(|output| output.name.as_str());
-    let names: Vec<&str> = outputs.chain(status.task_list.iter().map(|task| task.name.as_str())).collect();
+    let names: BTreeSet<&str> = outputs.chain(status.task_list.iter().map(|task| task.name.as_str())).collect();
     let wanted = arguments.part.as_deref().unwrap_or("table");
     CommandFailure::failed(format!(
         "run {} has no committed table {wanted:?}; it has: {}",
         execution.name_any(),
-        names.join(", ")
+        names.into_iter().collect::<Vec<_>>().join(", ")
     ))
 }
 
@@ -120,8 +142,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_key_of_a_run_tells_its_task() {
-        assert_eq!(task_of("data/runs/u-1/trends/a1/p/result.parquet"), Some("trends"));
-        assert_eq!(task_of("data/artifacts/sales/x/a1/p/result.parquet"), None);
+    fn a_key_of_a_run_tells_the_run_and_its_task() {
+        assert_eq!(run_task_of("data/runs/u-1/trends/a1/p/result.parquet"), Some(("u-1", "trends")));
+        assert_eq!(run_task_of("data/artifacts/sales/x/a1/p/result.parquet"), None);
     }
 }

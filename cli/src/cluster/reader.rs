@@ -238,6 +238,7 @@ impl<'a> Reader<'a> {
 #[derive(Debug, PartialEq)]
 enum PodProgress {
     Waiting(String),
+    /// Or on its usual way to it.
     Running,
     /// It needs a person.
     Stuck(String),
@@ -259,7 +260,11 @@ fn progress_of(pod: &Pod) -> PodProgress {
         Some(ContainerState { waiting: Some(waiting), .. }) => {
             let reason = waiting.reason.unwrap_or_default();
             let words = words(&reason, waiting.message);
-            if STUCK.contains(&reason.as_str()) { PodProgress::Stuck(words) } else { PodProgress::Waiting(words) }
+            match reason.as_str() {
+                "ContainerCreating" | "PodInitializing" => PodProgress::Running,
+                reason if STUCK.contains(&reason) => PodProgress::Stuck(words),
+                _ => PodProgress::Waiting(words),
+            }
         }
         _ if status.phase.as_deref() == Some("Failed") => {
             PodProgress::Stuck(words(&status.reason.unwrap_or_default(), status.message))
@@ -297,7 +302,8 @@ mod tests {
             "state": { "waiting": { "reason": reason, "message": "why" } },
         }] })
         };
-        assert_eq!(progress(waiting("ContainerCreating")), PodProgress::Waiting("ContainerCreating: why".to_owned()));
+        assert_eq!(progress(waiting("ContainerCreating")), PodProgress::Running);
+        assert_eq!(progress(waiting("CrashLoopBackOff")), PodProgress::Waiting("CrashLoopBackOff: why".to_owned()));
         assert_eq!(progress(waiting("ImagePullBackOff")), PodProgress::Stuck("ImagePullBackOff: why".to_owned()));
         let unschedulable = json!({ "conditions": [{
             "type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "0/1 nodes",
