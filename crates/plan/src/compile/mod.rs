@@ -57,14 +57,15 @@ pub fn compile(workflow: &api::Workflow, surroundings: &Surroundings) -> Result<
         .unwrap_or_else(|message| Err(vec![Problem::new(Rule::PlanLimit, FieldPath::root(), message)]))
 }
 
-/// The inputs of a workflow alone, for whoever binds them without seeing what is around it.
+/// The inputs of a workflow alone, for whoever binds them without seeing what is around it, such as connections.
 ///
 /// # Errors
-/// What is wrong with its inputs.
+/// What is wrong with its inputs by themselves.
 pub fn compile_inputs(workflow: &api::Workflow) -> Result<Vec<PlannedInput>, Vec<Problem>> {
     let surroundings = Surroundings::default();
     let mut compiler = Compiler::new(workflow, &surroundings);
     let inputs = compiler.compile_inputs();
+    compiler.problems.retain(|problem| problem.rule != Rule::UnknownConnection);
     if compiler.problems.is_empty() { Ok(inputs) } else { Err(compiler.problems) }
 }
 

@@ -193,6 +193,19 @@ fn given(value: Value) -> BTreeMap<String, api::Binding> {
 }
 
 #[test]
+fn inputs_alone_compile_without_the_connections_that_they_name() {
+    let of_type = |data_type: &str| {
+        let default = json!({ "connection": "elsewhere", "path": "rides.csv" });
+        workflow(json!({
+            "inputs": [{ "name": "rides", "type": data_type, "default": default }],
+            "tasks": [{ "name": "a", "duckdb": { "query": "SELECT 1" } }],
+        }))
+    };
+    assert_eq!(compile_inputs(&of_type("table")).expect("inputs")[0].name, "rides");
+    assert!(compile_inputs(&of_type("tabel")).is_err());
+}
+
+#[test]
 fn inputs_are_bound_to_what_is_given_or_to_their_default() {
     let bound = bind_inputs(&inputs(), &given(json!({ "tags": ["a"], "recent": { "uri": "a.csv" } }))).expect("bound");
     let source = api::TableSource { uri: Some("a.csv".to_owned()), ..Default::default() };
