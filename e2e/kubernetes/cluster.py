@@ -190,7 +190,8 @@ class Gate:
 def condition(thing: dict | None, kind: str) -> dict:
     """The condition of this type, or none of its fields."""
     conditions = ((thing or {}).get("status") or {}).get("conditions", [])
-    return next((entry for entry in conditions if entry["type"] == kind), {})
+    found = conditions if isinstance(conditions, list) else []
+    return next((entry for entry in found if entry["type"] == kind), {})
 
 
 def is_over(execution: dict | None) -> bool:

@@ -1,5 +1,6 @@
 """One cluster, one installation and one set of servers for all tests; a namespace for each. See README.md."""
 
+import itertools
 import logging
 import os
 from concurrent.futures import ThreadPoolExecutor
@@ -7,6 +8,10 @@ from pathlib import Path
 
 import pytest
 import yaml
+
+# So that their assertions tell what differs.
+pytest.register_assert_rewrite("scenarios", "compare")
+
 from cluster import Cluster, Gate, start
 from installation import PROGRAMS, Installation, build_images, example_servers, import_images
 from moto.server import ThreadedMotoServer
@@ -19,6 +24,7 @@ for name in ("werkzeug", "mail.log", "botocore", "urllib3"):
 
 # Scenarios that run at the same time: pods wait for each other anyway on two processors.
 AT_ONCE = 4
+HELD_NUMBERS = itertools.count()
 
 
 def pytest_sessionstart(session):
@@ -43,7 +49,10 @@ def pytest_runtest_makereport(item, call):
     installation = item.funcargs.get("installation")
     if report.failed and installation:
         report.sections.append(("operator", installation.diagnosis()))
-        for namespace in item.funcargs.get("new_namespace", _none).made:
+        namespaces = [*item.funcargs.get("new_namespace", _none).made]
+        if "on_cluster" in item.funcargs and "name" in item.funcargs:
+            namespaces.append(f"e2e-{item.funcargs['name']}")
+        for namespace in namespaces:
             report.sections.append((namespace, installation.cluster.describe(namespace)))
 
 
@@ -80,7 +89,7 @@ class Gatekeeper(Receiver):
     def answer(self, method: str, path: str, headers) -> tuple[int, bytes]:
         if method == "GET":
             self.gate.pass_()
-        return 200, b"n\n1\n"
+        return 200, b"number\n1\n"
 
 
 @pytest.fixture(scope="session")
@@ -117,11 +126,11 @@ def postgres(cluster, tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def installation(cluster, buckets, _gatekeeper):
+def installation(cluster, buckets, postgres, _gatekeeper):
     with running(Mailbox(cluster.host, 2525)) as mailbox:
         build_images()
         import_images(cluster)
-        installation = Installation(cluster, buckets, mailbox, _gatekeeper.port)
+        installation = Installation(cluster, buckets, mailbox, {"gate": _gatekeeper.port, "postgres": postgres.port})
         installation.notes = installation.install()
         yield installation
 
@@ -151,9 +160,9 @@ def new_namespace(installation):
 
 
 @pytest.fixture
-def held(new_namespace, installation, request):
+def held(new_namespace, installation):
     """A namespace in which the workflow `held` stops at the gate, and `quick` does not."""
-    namespace = new_namespace(request.node.name.replace("_", "-")[:40].strip("-"))
+    namespace = new_namespace(f"held-{next(HELD_NUMBERS)}")
     text = (Path(__file__).parent / "held.yaml").read_text().replace("GATE_PORT", str(installation.ports["gate"]))
     installation.cluster.apply(namespace, *yaml.safe_load_all(text))
     return namespace

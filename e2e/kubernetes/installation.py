@@ -63,9 +63,9 @@ def readme_commands() -> list[list[str]]:
 
 
 class Installation:
-    def __init__(self, cluster: Cluster, buckets, mailbox, gate_port: int):
+    def __init__(self, cluster: Cluster, buckets, mailbox, more_ports: dict[str, int]):
         self.cluster, self.buckets, self.mailbox = cluster, buckets, mailbox
-        self.ports = {"mail": mailbox.port, "bucket": buckets.port, "gate": gate_port}
+        self.ports = {"mail": mailbox.port, "bucket": buckets.port, **more_ports}
         self.namespaces: list[str] = []
         self._lock = threading.Lock()
 

@@ -4,7 +4,7 @@ import re
 import shlex
 
 import yaml
-from cluster import ROOT, condition
+from cluster import ROOT, condition, eventually
 from installation import readme_commands
 
 COLUMNS = {
@@ -32,8 +32,11 @@ def test_the_three_commands_of_the_readme_give_a_finished_execution(new_namespac
     assert "execution.pintail.dev/hello condition met" in said
     execution = installation.finished(namespace, "hello")
     assert condition(execution, "Succeeded")["status"] == "True"
-    pods = installation.cluster.pods(namespace)
-    assert pods and all(pod["status"]["phase"] == "Succeeded" for pod in pods)
+
+    def phases():
+        return [pod["status"]["phase"] for pod in installation.cluster.pods(namespace)]
+
+    eventually(lambda: phases() == ["Succeeded"], lambda: f"a pod that succeeded: {phases()}", 10)
 
 
 def test_the_chart_says_what_comes_next(installation):

@@ -10,7 +10,7 @@ from scenarios import all_objects
 def change(installation, namespace: str, name: str) -> None:
     workflow = installation.cluster.object(namespace, "workflows", name)
     (task,) = [task for task in workflow["spec"]["tasks"] if task["name"] == "after"]
-    task["duckdb"]["query"] = "SELECT n + 100 AS n FROM before"
+    task["duckdb"]["query"] = "SELECT number + 100 AS number FROM before"
     del workflow["metadata"]["resourceVersion"], workflow["metadata"]["managedFields"]
     installation.cluster.apply(namespace, {key: workflow[key] for key in ("apiVersion", "kind", "metadata", "spec")})
 
@@ -19,7 +19,7 @@ def numbers(installation, execution: dict) -> list[int]:
     (output,) = [output for output in execution["status"]["outputs"] if output["type"] == "table"]
     bucket, _, key = output["uri"].removeprefix("s3://").partition("/")
     content = installation.buckets.get(bucket, key)
-    return pyarrow.parquet.read_table(io.BytesIO(content)).column("n").to_pylist()
+    return pyarrow.parquet.read_table(io.BytesIO(content)).column("number").to_pylist()
 
 
 def test_applying_the_same_manifests_again_changes_nothing(new_namespace, installation):

@@ -217,6 +217,9 @@ class Postgres:
             check=True,
             stdout=subprocess.DEVNULL,
         )  # fmt: skip
+        if self.address != "127.0.0.1":
+            with open(data / "pg_hba.conf", "a") as rules:
+                rules.write("host all all 0.0.0.0/0 scram-sha-256\n")
         settings = [f"listen_addresses={self.address}", "unix_socket_directories=", "fsync=off", f"port={self.port}"]
         self._process = subprocess.Popen(
             self._command("postgres", "-D", str(data), *(part for setting in settings for part in ("-c", setting))),
