@@ -144,7 +144,7 @@ impl Metrics {
         }
     }
 
-    /// The operator answered: `start` from a need that was met to the created pod, `record` from the end of a pod to the
+    /// The operator answered: `start` from the end of an attempt to the pod that it set off, `record` from its end to the
     /// written status.
     pub fn stepped(&self, step: &'static str, lag: Duration) {
         self.0.step_seconds.with_label_values(&[step]).observe(lag.as_secs_f64());

@@ -88,10 +88,10 @@ app.kubernetes.io/component: operator
 - apiGroups: [pintail.dev]
   resources: [workflows/status, connections/status, executions/status, artifacts/status]
   verbs: [patch]
-# The revision that a run is pinned to is kept under the name of its content.
+# The revision that a run is pinned to is kept under the name of its content, until no run names it.
 - apiGroups: [apps]
   resources: [controllerrevisions]
-  verbs: [get, create]
+  verbs: [get, list, create, delete]
 # A task's query may stand in a ConfigMap, which is read when a run starts.
 - apiGroups: [""]
   resources: [configmaps]
