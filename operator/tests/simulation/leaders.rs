@@ -1,10 +1,9 @@
 //! Two replicas of the operator. The one that leads is paused at a write, mostly beyond its lease, and goes on afterwards as
 //! if nothing had happened.
 
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
-
-use tokio::time::sleep;
 
 use crate::check::{differences, end_state, violations};
 use crate::dice::Dice;
@@ -12,7 +11,7 @@ use crate::examples::{Example, example};
 use crate::kubelet::script::Script;
 use crate::server::line::{Fault, Faults};
 use crate::sweep::{History, in_parallel};
-use crate::world::{Replica, TIDY, World};
+use crate::world::World;
 use crate::{seed, simulate};
 
 fn history(example: &Example, script: &Script, planned: Option<(usize, Fault)>) -> History {
@@ -21,14 +20,16 @@ fn history(example: &Example, script: &Script, planned: Option<(usize, Fault)>) 
         script.values.clone_from(&example.values);
         let world = World::new(script.seed, script);
         let faults = Faults::new(planned);
-        let replica = |name| Replica { name, faults: &faults, has_lease: true, disturb: &|_| {} };
-        let (first, second) = (replica("a"), replica("b"));
-        let mut writes = Vec::new();
-        tokio::select! {
-            () = world.operate(&first) => {}
-            () = world.operate(&second) => {}
-            () = async { world.run(example).await; writes = faults.writes(); sleep(TIDY).await } => {}
-        }
+        world.operate("a", &faults, true, |_, _| {});
+        world.operate("b", &faults, true, |_, _| {});
+        let writes = Mutex::new(Vec::new());
+        let work = async {
+            world.run(example).await;
+            // What comes later tidies up.
+            *writes.lock().unwrap() = faults.writes();
+        };
+        world.through(work).await;
+        let writes = writes.into_inner().unwrap();
         History { end: end_state(&world).await, writes, violations: violations(&world) }
     })
 }

@@ -2,7 +2,6 @@
 //! themselves, servers that are behind, and two replicas of which any may be paused.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use pintail_protocol::FailureClass;
@@ -13,9 +12,10 @@ use crate::check::violations;
 use crate::dice::Dice;
 use crate::examples::{Example, examples};
 use crate::kubelet::script::{Fate, Script};
+use crate::server::Server;
 use crate::server::line::{Fault, Faults, Line};
 use crate::sweep::in_parallel;
-use crate::world::{Replica, TIDY, World, condition};
+use crate::world::{World, condition};
 use crate::{seed, simulate};
 
 /// How many histories are tried; `PINTAIL_HISTORIES` asks for others.
@@ -93,7 +93,8 @@ fn tasks(example: &Example) -> Vec<String> {
 }
 
 /// Disturbs how a process sees the world, again and again.
-async fn disturb(line: Line, world: &World, mut dice: Dice) {
+async fn disturb(line: Line, server: Server) {
+    let mut dice = Dice::of(server.seed(), &line.author());
     for _ in 0..12 {
         sleep(dice.between(Duration::from_millis(100), Duration::from_secs(15))).await;
         let time = dice.between(Duration::from_millis(100), Duration::from_secs(30));
@@ -105,7 +106,7 @@ async fn disturb(line: Line, world: &World, mut dice: Dice) {
                 line.freeze(false);
             }
             2 => {
-                let behind = world.server.objects().version.saturating_sub(dice.below(30)).max(100);
+                let behind = server.objects().version.saturating_sub(dice.below(30)).max(100);
                 line.talk_to_a_server_at(Some(behind));
                 line.cut_watches();
                 sleep(time).await;
@@ -116,7 +117,7 @@ async fn disturb(line: Line, world: &World, mut dice: Dice) {
                 line.cut_watches();
             }
             4 => {
-                world.server.compact();
+                server.compact();
                 line.cut_watches();
             }
             _ => {}
@@ -128,33 +129,14 @@ fn run(case: &Case<'_>, calm: bool) -> (Outcome, Vec<String>) {
     simulate(async {
         let world = World::new(case.seed, case.script.clone());
         let faults = Faults::new(if calm { Vec::new() } else { case.faults.clone() });
-        let lines: Arc<Mutex<Vec<Line>>> = Arc::default();
-        let note = |line: &Line| lines.lock().unwrap().push(line.clone());
-        let has_lease = case.replicas > 0;
-        let replica = |name| Replica { name, faults: &faults, has_lease, disturb: &note };
-        let (first, second) = (replica("a"), replica("b"));
-        let trouble = async {
-            let mut known = 0;
-            let mut troubles = futures::stream::FuturesUnordered::new();
-            loop {
-                let new: Vec<Line> = lines.lock().unwrap()[known..].to_vec();
-                for line in new.into_iter().filter(|_| !calm) {
-                    let dice = Dice::of(case.seed, &line.author());
-                    troubles.push(disturb(line, &world, dice));
-                }
-                known = lines.lock().unwrap().len();
-                tokio::select! {
-                    Some(()) = futures::StreamExt::next(&mut troubles) => {}
-                    () = sleep(Duration::from_millis(100)) => {}
-                }
-            }
+        let trouble: fn(&Line, &Server) = |line, server| {
+            tokio::spawn(disturb(line.clone(), server.clone()));
         };
-        tokio::select! {
-            () = world.operate(&first) => {}
-            () = world.operate(&second), if case.replicas > 1 => {}
-            () = trouble => {}
-            () = async { world.run(case.example).await; sleep(TIDY).await } => {}
+        let trouble = if calm { |_: &Line, _: &Server| {} } else { trouble };
+        for name in ["a", "b"].into_iter().take(case.replicas.max(1)) {
+            world.operate(name, &faults, case.replicas > 0, trouble);
         }
+        world.through(world.run(case.example)).await;
         (outcome(&world), violations(&world))
     })
 }

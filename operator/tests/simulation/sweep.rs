@@ -27,7 +27,8 @@ fn history(example: &Example, script: &Script, faults: &Arc<Faults>) -> History 
         let mut script = script.clone();
         script.values.clone_from(&example.values);
         let world = World::new(script.seed, script);
-        world.with_operator(faults, world.run(example)).await;
+        world.operate("a", faults, false, |_, _| {});
+        world.through(world.run(example)).await;
         world.tell();
         History { end: end_state(&world).await, writes: faults.writes(), violations: violations(&world) }
     })

@@ -1,6 +1,6 @@
 //! A cluster with everything in it, and the operator, which may be stopped at any write.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use pintail_operator::lease::{Candidate, Leadership};
@@ -23,22 +23,35 @@ use crate::server::{Server, manager};
 use crate::store::Bucket;
 
 pub const NAMESPACE: &str = "work";
-pub const SYSTEM: &str = "pintail-system";
+const SYSTEM: &str = "pintail-system";
 /// How soon a container that ended is started again.
 const RESTART: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(3));
 /// Longer than finished and failed pods are kept.
-pub const TIDY: Duration = Duration::from_secs(900);
+const TIDY: Duration = Duration::from_secs(900);
 /// No run of a simulation takes longer.
 const LONGEST_RUN: Duration = Duration::from_secs(4 * 3600);
 
 pub struct World {
-    pub seed: u64,
+    seed: u64,
     pub server: Server,
     pub bucket: Bucket,
     /// A store on which nothing goes wrong.
     pub store: Store,
     pub kubelet: Kubelet,
-    background: JoinSet<()>,
+    /// What goes on by itself.
+    background: Mutex<JoinSet<()>>,
+}
+
+/// One replica of the operator.
+pub struct Replica {
+    pub name: &'static str,
+    pub faults: Arc<Faults>,
+    pub has_lease: bool,
+    /// Called with the line of each process at its start.
+    pub disturb: fn(&Line, &Server),
+    seed: u64,
+    server: Server,
+    bucket: Bucket,
 }
 
 impl World {
@@ -50,7 +63,7 @@ impl World {
         let mut background = JoinSet::new();
         background.spawn(manager::run(server.clone()));
         background.spawn(kubelet.clone().run());
-        let world = Self { seed, server, bucket, store, kubelet, background };
+        let world = Self { seed, server, bucket, store, kubelet, background: Mutex::new(background) };
         world.install();
         world
     }
@@ -85,60 +98,11 @@ impl World {
         self.server.objects().list(Resource::named(plural), Some(NAMESPACE), &Default::default())
     }
 
-    fn context(&self, line: &Line) -> Context {
-        let settings = Settings {
-            namespace: SYSTEM.to_owned(),
-            scope: Scope::Cluster,
-            store: StoreSettings { uri: "s3://memory".to_owned(), environment: Default::default(), secret_name: None },
-            runner: RunnerSettings {
-                image: "runner".to_owned(),
-                image_pull_policy: None,
-                image_pull_secrets: Vec::new(),
-                service_account: "pintail-runner".to_owned(),
-                allowed_service_accounts: Vec::new(),
-                pod_ttl_seconds: 300,
-            },
-        };
-        Context {
-            client: line.client(),
-            store: Store::in_memory(self.bucket.over(line)),
-            clock: Arc::new(self.server.clock),
-            settings: Arc::new(settings),
-            metrics: Metrics::new().unwrap(),
-        }
-    }
-
-    /// A process of the operator, without a lease.
-    async fn alone(&self, line: &Line) {
-        let ended = run_controllers(self.context(line), CancellationToken::new()).await;
-        panic!("the controllers ended: {ended:?}");
-    }
-
-    /// A process of the operator: it waits for the lease and works for as long as it has it.
-    async fn leading(&self, line: &Line) {
-        let candidate = Candidate::new(line.client(), SYSTEM, line.author().to_owned(), Arc::new(self.server.clock));
-        let (context, stop) = (self.context(line), CancellationToken::new());
-        match candidate.lead(&stop, |stop| run_controllers(context, stop)).await {
-            Leadership::Ended(result) => panic!("the controllers ended: {result:?}"),
-            // Whatever it has begun ends with the process.
-            Leadership::Lost(_) => line.stop(),
-        }
-    }
-
-    /// A replica of the operator, started again whenever it was stopped. Runs until it is dropped.
-    pub async fn operate(&self, replica: &Replica<'_>) {
-        let mut dice = Dice::of(self.seed, &replica.name);
-        for process in 0.. {
-            let line =
-                Line::new(&self.server, &format!("operator-{}-{process}", replica.name), replica.faults, self.seed);
-            (replica.disturb)(&line);
-            if replica.has_lease {
-                line.live(self.leading(&line)).await;
-            } else {
-                line.live(self.alone(&line)).await;
-            }
-            sleep(dice.between(RESTART.0, RESTART.1)).await;
-        }
+    /// A replica of the operator that runs from now on.
+    pub fn operate(&self, name: &'static str, faults: &Arc<Faults>, has_lease: bool, disturb: fn(&Line, &Server)) {
+        let (server, bucket, faults) = (self.server.clone(), self.bucket.clone(), Arc::clone(faults));
+        let replica = Replica { name, faults, has_lease, disturb, seed: self.seed, server, bucket };
+        self.background.lock().unwrap().spawn(replica.run());
     }
 
     /// Runs the workflows of an example one after another, each to its end.
@@ -201,28 +165,78 @@ impl World {
         }
     }
 
-    /// Does `work` while one replica of the operator runs, and then waits until everything is tidied up.
-    pub async fn with_operator(&self, faults: &Arc<Faults>, work: impl Future<Output = ()>) {
-        let replica = Replica { name: "a", faults, has_lease: false, disturb: &|_| {} };
+    /// Does `work`, and then waits until everything is tidied up. Whatever fails in the background fails this.
+    pub async fn through(&self, work: impl Future<Output = ()>) {
+        let mut background = std::mem::take(&mut *self.background.lock().unwrap());
+        let work = async {
+            work.await;
+            sleep(TIDY).await;
+        };
         tokio::select! {
-            () = self.operate(&replica) => {}
-            () = async { work.await; sleep(TIDY).await } => {}
+            Some(ended) = background.join_next() => match ended {
+                Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+                ended => panic!("something in the background ended: {ended:?}"),
+            },
+            () = work => *self.background.lock().unwrap() = background,
         }
     }
 }
 
-/// How a replica of the operator is run.
-pub struct Replica<'a> {
-    pub name: &'a str,
-    pub faults: &'a Arc<Faults>,
-    pub has_lease: bool,
-    /// Called with the line of each process at its start.
-    pub disturb: &'a (dyn Fn(&Line) + Sync),
-}
+impl Replica {
+    /// A process, started again whenever it was stopped.
+    async fn run(self) {
+        let mut dice = Dice::of(self.seed, &self.name);
+        for process in 0.. {
+            let name = format!("operator-{}-{process}", self.name);
+            let line = Line::new(&self.server, &name, &self.faults, self.seed);
+            (self.disturb)(&line, &self.server);
+            if self.has_lease {
+                line.live(self.leading(&line)).await;
+            } else {
+                line.live(self.alone(&line)).await;
+            }
+            sleep(dice.between(RESTART.0, RESTART.1)).await;
+        }
+    }
 
-impl Drop for World {
-    fn drop(&mut self) {
-        self.background.abort_all();
+    fn context(&self, line: &Line) -> Context {
+        let settings = Settings {
+            namespace: SYSTEM.to_owned(),
+            scope: Scope::Cluster,
+            store: StoreSettings { uri: "s3://memory".to_owned(), environment: Default::default(), secret_name: None },
+            runner: RunnerSettings {
+                image: "runner".to_owned(),
+                image_pull_policy: None,
+                image_pull_secrets: Vec::new(),
+                service_account: "pintail-runner".to_owned(),
+                allowed_service_accounts: Vec::new(),
+                pod_ttl_seconds: 300,
+            },
+        };
+        Context {
+            client: line.client(),
+            store: Store::in_memory(self.bucket.over(line)),
+            clock: Arc::new(self.server.clock),
+            settings: Arc::new(settings),
+            metrics: Metrics::new().unwrap(),
+        }
+    }
+
+    /// A process of the operator, without a lease.
+    async fn alone(&self, line: &Line) {
+        let ended = run_controllers(self.context(line), CancellationToken::new()).await;
+        panic!("the controllers ended: {ended:?}");
+    }
+
+    /// A process of the operator: it waits for the lease and works for as long as it has it.
+    async fn leading(&self, line: &Line) {
+        let candidate = Candidate::new(line.client(), SYSTEM, line.author().to_owned(), Arc::new(self.server.clock));
+        let (context, stop) = (self.context(line), CancellationToken::new());
+        match candidate.lead(&stop, |stop| run_controllers(context, stop)).await {
+            Leadership::Ended(result) => panic!("the controllers ended: {result:?}"),
+            // Whatever it has begun ends with the process.
+            Leadership::Lost(_) => line.stop(),
+        }
     }
 }
 

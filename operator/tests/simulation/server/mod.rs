@@ -45,6 +45,10 @@ impl Server {
         Self { objects: Arc::new(Mutex::new(objects)), version: Arc::new(version), clock }
     }
 
+    pub fn seed(&self) -> u64 {
+        self.objects().seed
+    }
+
     pub fn objects(&self) -> MutexGuard<'_, Objects> {
         self.objects.lock().unwrap()
     }

@@ -84,7 +84,7 @@ pub struct Objects {
     pub compacted: u64,
     /// How many objects of this key there were: makes uids that are the same in every run.
     births: HashMap<Key, u64>,
-    seed: u64,
+    pub seed: u64,
     pub now: Timestamp,
     pub author: Arc<str>,
 }
