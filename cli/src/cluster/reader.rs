@@ -108,7 +108,7 @@ impl<'a> Reader<'a> {
             return self.cluster.ask(Asked::log(name), pods.logs(name, &parameters)).await;
         }
         let said = ended.message.or(ended.reason).unwrap_or_default();
-        Err(CommandFailure::failed(format!("the store {} could not be read: {}", self.store, said.trim())))
+        Err(CommandFailure::failed(format!("the pod that reads the store {} failed: {}", self.store, said.trim())))
     }
 
     /// Waits for the end of the pod's container.
