@@ -145,6 +145,9 @@ pub struct Resolved {
     /// On a cluster: what a pod of the runner image needs to read the store, for `pintail preview` and `logs`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reader: Option<Reader>,
+    /// On a cluster: format of the work orders that the pinned image reads.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub order_format: Option<i64>,
     /// Uids of the Executions whose files this one may have taken over: they are kept for as long as it is.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 1000), inner(length(max = 64)))]

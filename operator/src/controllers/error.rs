@@ -30,7 +30,7 @@ impl ReconcileError {
     /// After `failures` failures in a row.
     pub fn retry_after(&self, failures: u32) -> Duration {
         const FIRST: Duration = Duration::from_millis(500);
-        const LAST: Duration = Duration::from_secs(60);
+        const LAST: Duration = Duration::from_secs(30);
         match self {
             Self::Conflict => Duration::from_millis(20),
             _ => FIRST.saturating_mul(1 << failures.min(8)).min(LAST),

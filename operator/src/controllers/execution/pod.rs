@@ -65,6 +65,8 @@ pub struct PodParts<'a> {
     /// Of the task, in seconds.
     pub timeout_s: Option<i64>,
     pub connections: &'a pintail_execution::Connections,
+    /// The pinned image of the runner.
+    pub image: &'a str,
     pub settings: &'a Settings,
 }
 
@@ -182,7 +184,7 @@ fn container(parts: &PodParts, claims: &BTreeMap<&str, bool>) -> Container {
     let mounts = claims.iter().map(|(claim, writes)| mount(&volume_name(claim), format!("{VOLUMES}/{claim}"), !writes));
     Container {
         name: CONTAINER.to_owned(),
-        image: Some(runner.image.clone()),
+        image: Some(parts.image.to_owned()),
         image_pull_policy: runner.image_pull_policy.clone(),
         command: Some(vec!["/bin/pintail-runner".to_owned(), "run".to_owned()]),
         args: Some(arguments.map(str::to_owned).to_vec()),
@@ -408,7 +410,8 @@ mod tests {
         let (order, connections, settings) = (order(), connections(), settings());
         let owner = Owner { execution: "retail-summary-x7k2q", uid: "5a4c" };
         let (order, connections, settings) = (&order, &connections, &settings);
-        build(&PodParts { owner, order, text, options, timeout_s: Some(600), connections, settings })
+        let image = &settings.runner.image;
+        build(&PodParts { owner, order, text, options, timeout_s: Some(600), connections, image, settings })
     }
 
     #[test]

@@ -2,15 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use pintail_api as api;
 use pintail_execution::{BoundInput, Reusable, Run, RunRecord, bound_from_resolved};
 use pintail_protocol::TaskReport;
 
 use super::Subject;
 use super::history::{committed_of, committed_reports};
 use super::memory::Driven;
-use super::start::run_context;
-use crate::controllers::error::{Attempted, ReconcileError, failure_words, is_passing};
+use super::start::{find_execution, run_context};
+use crate::controllers::error::{ReconcileError, failure_words, is_passing};
 use crate::controllers::revision;
 use crate::controllers::unit::Unit;
 use crate::controllers::workflow::pinned_plan;
@@ -62,11 +61,8 @@ pub async fn restore(unit: &Unit, subject: &Subject) -> Result<Result<Driven, St
 /// What the retried run committed, if it is still there: without it, the tasks are done anew.
 async fn reusable(unit: &Unit, subject: &Subject) -> Result<Reusable, ReconcileError> {
     let Some(retry) = &subject.execution.spec.retry_of else { return Ok(Reusable::new()) };
-    let executions: kube::Api<api::Execution> = kube::Api::namespaced(unit.context.client.clone(), &subject.namespace);
-    let found =
-        executions.get_opt(&retry.execution).await.attempted(|| format!("read Execution {}", retry.execution))?;
-    match found {
-        Some(retried) => committed_of(&unit.context.store, &retried, &subject.namespace).await,
-        None => Ok(Reusable::new()),
+    match find_execution(unit, &subject.namespace, &retry.execution).await? {
+        Some(Ok(retried)) => committed_of(&unit.context.store, &retried, &subject.namespace).await,
+        _ => Ok(Reusable::new()),
     }
 }

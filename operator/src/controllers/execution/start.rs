@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
-use kube::Api;
 use kube::runtime::controller::Action;
 use pintail_api as api;
 use pintail_api::{ConditionReason as Reason, ConditionStatus, ConditionType};
@@ -20,7 +19,7 @@ use crate::Settings;
 use crate::controllers::error::{Attempted, ReconcileError};
 use crate::controllers::event::{self, Happened};
 use crate::controllers::leftovers;
-use crate::controllers::object::{Said, condition, conditions, version, write_status};
+use crate::controllers::object::{Said, condition, conditions, decode, version, write_status};
 use crate::controllers::revision::{self, Revision};
 use crate::controllers::unit::Unit;
 use crate::controllers::workflow;
@@ -84,16 +83,9 @@ async fn prepare(unit: &Unit, subject: &Subject) -> Result<Prepared, ReconcileEr
         return Ok(refused(&problems));
     }
     let name = &spec.workflow_ref.name;
-    let workflows: Api<api::Workflow> = Api::namespaced(unit.context.client.clone(), &subject.namespace);
-    let found = match workflows.get_opt(name).await {
-        // One that cannot be read; its own condition says more.
-        Err(kube::Error::SerdeError(error)) => {
-            return Ok(Prepared::Waits(Reason::WorkflowNotReady, format!("Workflow {name} cannot be read: {error}")));
-        }
-        found => found.attempted(|| format!("read Workflow {name}"))?,
-    };
-    let Some(found) = found else {
-        return Ok(Prepared::Waits(Reason::WorkflowMissing, format!("there is no Workflow {name}")));
+    let found = match workflow_of(unit, &subject.namespace, name).await? {
+        Ok(found) => found,
+        Err(waits) => return Ok(waits),
     };
     let config_maps = revision::config_maps(&unit.context.client, &subject.namespace, &found.spec).await?;
     let connections = unit.connections_of(&subject.namespace).await;
@@ -131,6 +123,23 @@ async fn prepare(unit: &Unit, subject: &Subject) -> Result<Prepared, ReconcileEr
     assemble(unit, subject, plan, inputs, reusable, revision)
 }
 
+/// The Workflow as it is at this moment; `Err` where it is missing or cannot be read.
+async fn workflow_of(
+    unit: &Unit,
+    namespace: &str,
+    name: &str,
+) -> Result<Result<api::Workflow, Prepared>, ReconcileError> {
+    let found = unit.api(&unit.workflows, namespace).get_opt(name).await;
+    let found = found.attempted(|| format!("read Workflow {name}"))?;
+    Ok(match found.as_ref().map(decode) {
+        Some(Ok(workflow)) => Ok(workflow),
+        Some(Err(cause)) => {
+            Err(Prepared::Waits(Reason::WorkflowNotReady, format!("Workflow {name} cannot be read: {cause}")))
+        }
+        None => Err(Prepared::Waits(Reason::WorkflowMissing, format!("there is no Workflow {name}"))),
+    })
+}
+
 fn assemble(
     unit: &Unit,
     subject: &Subject,
@@ -158,15 +167,26 @@ pub fn run_context(unit: &Unit, subject: &Subject, start_time: Timestamp) -> Run
     }
 }
 
-/// The run that is retried; `Err` where it is gone.
+/// The run that is retried; `Err` where it is gone or cannot be read.
 async fn retried(unit: &Unit, subject: &Subject) -> Result<Result<Option<api::Execution>, String>, ReconcileError> {
     let Some(retry) = &subject.execution.spec.retry_of else { return Ok(Ok(None)) };
     let name = &retry.execution;
-    let executions: Api<api::Execution> = Api::namespaced(unit.context.client.clone(), &subject.namespace);
-    let found = executions.get_opt(name).await.attempted(|| format!("read Execution {name}"))?;
-    Ok(found
-        .map(Some)
-        .ok_or_else(|| format!("spec.retryOf: there is no Execution {name}; create a run without `retryOf`")))
+    let instead = "create a run without `retryOf`";
+    Ok(match find_execution(unit, &subject.namespace, name).await? {
+        Some(Ok(found)) => Ok(Some(found)),
+        Some(Err(cause)) => Err(format!("spec.retryOf: Execution {name} cannot be read ({cause}); {instead}")),
+        None => Err(format!("spec.retryOf: there is no Execution {name}; {instead}")),
+    })
+}
+
+/// An Execution as it is at this moment.
+pub async fn find_execution(
+    unit: &Unit,
+    namespace: &str,
+    name: &str,
+) -> Result<Option<Result<api::Execution, String>>, ReconcileError> {
+    let found = unit.api(&unit.executions, namespace).get_opt(name).await;
+    Ok(found.attempted(|| format!("read Execution {name}"))?.as_ref().map(decode))
 }
 
 /// The versions of the datasets that inputs are bound to, as they are at this moment.
@@ -184,7 +204,7 @@ async fn artifacts(
     }
     let objects = unit.api(&unit.artifacts, namespace).list(&kube::api::ListParams::default()).await;
     let objects = objects.attempted(|| format!("list the Artifacts of {namespace}"))?;
-    Ok(objects.items.iter().filter_map(|object| crate::controllers::object::decode(object).ok()).collect())
+    Ok(objects.items.iter().filter_map(|object| decode(object).ok()).collect())
 }
 
 /// The runs whose files may become files of this run: they are kept for as long as it is.
@@ -245,6 +265,7 @@ async fn pin(
 /// What the installation adds to what is pinned.
 fn resolve(resolved: &mut api::Resolved, settings: &Settings) {
     resolved.runner_image = Some(settings.runner.image.clone());
+    resolved.order_format = Some(i64::from(pintail_protocol::FORMAT));
     resolved.store = Some(settings.store.uri.clone());
     resolved.reader = Some(api::Reader {
         service_account: settings.runner.service_account.clone(),

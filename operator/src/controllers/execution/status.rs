@@ -128,6 +128,25 @@ pub fn unreadable(execution: &api::Execution, cause: &str, now: Timestamp) -> ap
     status
 }
 
+/// Says that a run waits for the store.
+pub fn store_trouble(execution: &api::Execution, cause: &str, now: Timestamp) -> api::ExecutionStatus {
+    let mut status = execution.status.clone().unwrap_or_default();
+    let states =
+        [(ConditionType::Succeeded, ConditionStatus::Unknown), (ConditionType::Reconciling, ConditionStatus::True)];
+    for (condition_type, state) in states {
+        let condition = api::Condition {
+            condition_type,
+            status: state,
+            reason: Reason::StoreUnreachable,
+            message: excerpt(cause, 4096),
+            last_transition_time: now.to_string(),
+            observed_generation: execution.metadata.generation,
+        };
+        api::set_condition(&mut status.conditions, condition);
+    }
+    status
+}
+
 /// The end of a run whose state is too large to be recorded: what was recorded last stays.
 pub fn too_large(before: &api::ExecutionStatus, cause: &str, shown: &Shown) -> api::ExecutionStatus {
     let mut status = before.clone();
