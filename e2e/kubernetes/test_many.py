@@ -4,7 +4,6 @@ import contextlib
 import datetime
 import json
 import os
-import re
 import signal
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
@@ -73,9 +72,8 @@ class Operator:
         for line in self.log.read_text().splitlines():
             with contextlib.suppress(json.JSONDecodeError):
                 entry = json.loads(line)
-                text = json.dumps(entry)
-                if re.search(r'"leading"', text):
-                    return datetime.datetime.fromisoformat(entry["timestamp"])
+                if entry["message"] == "leading":
+                    return datetime.datetime.fromisoformat(entry["time"])
         return None
 
 
