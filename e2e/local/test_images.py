@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import tarfile
 from pathlib import Path
@@ -88,6 +89,7 @@ def test_a_program_finds_all_its_libraries_in_its_image_and_runs(archives, tmp_p
         assert libraries
         assert all(os.path.normpath(library).startswith(f"{root}/") for library in libraries), libraries
         # As root in the image itself, which has nothing else.
-        command = ["chroot", root, f"/bin/{name}"] if os.geteuid() == 0 else [*inside, root / "bin" / name]
+        chroot = shutil.which("chroot") if os.geteuid() == 0 else None
+        command = [chroot, root, f"/bin/{name}"] if chroot else [*inside, root / "bin" / name]
         shown = subprocess.run([*command, "--version"], check=True, capture_output=True, text=True, env={})
         assert shown.stdout.startswith(name), shown.stdout
