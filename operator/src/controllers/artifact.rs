@@ -114,22 +114,15 @@ async fn reclaim(
         return Ok(Action::await_change());
     }
     let namespace = object.namespace().unwrap_or_default();
-    let left = match artifact.as_ref().and_then(|artifact| data_folder(unit, artifact, &namespace)) {
-        None => None,
-        Some(folder) => {
-            if let Some(reader) = reader(unit, &namespace, &object.name_any()) {
-                let message = format!("Execution {reader} reads this version: its data is deleted afterwards");
-                say(unit, objects, object, Reason::Deleting, &message).await?;
-                return Ok(Action::requeue(TRY_AGAIN));
-            }
-            match tokio::time::timeout(TRY_TIMEOUT, unit.context.store.delete_folder(&folder)).await {
-                Ok(Ok(())) => None,
-                Ok(Err(error)) => Some(error.to_string()),
-                Err(_) => Some(format!("cannot delete {}: no answer", unit.context.store.uri(&folder))),
-            }
-        }
-    };
-    if let Some(cause) = left {
+    let folder = artifact.as_ref().and_then(|artifact| data_folder(unit, artifact, &namespace));
+    if folder.is_some()
+        && let Some(reader) = reader(unit, &namespace, &object.name_any())
+    {
+        let message = format!("Execution {reader} reads this version: its data is deleted afterwards");
+        say(unit, objects, object, Reason::Deleting, &message).await?;
+        return Ok(Action::requeue(TRY_AGAIN));
+    }
+    if let Some(cause) = delete_data(unit, folder).await {
         let deleted = object.meta().deletion_timestamp.as_ref().map_or(Timestamp::MIN, |time| time.0);
         let within = if is_ending(unit, &namespace).await { RECLAIM_WITHIN_ENDING_NAMESPACE } else { RECLAIM_WITHIN };
         if unit.context.clock.now() < deleted.checked_add(within).unwrap_or(Timestamp::MAX) {
@@ -149,6 +142,16 @@ async fn reclaim(
     let finalizers = object.finalizers().iter().filter(|name| *name != FINALIZER).cloned().collect();
     set_finalizers(objects, object, finalizers).await?;
     Ok(Action::await_change())
+}
+
+/// Says why, where the data could not be deleted.
+async fn delete_data(unit: &Unit, folder: Option<String>) -> Option<String> {
+    let folder = folder?;
+    match tokio::time::timeout(TRY_TIMEOUT, unit.context.store.delete_folder(&folder)).await {
+        Ok(Ok(())) => None,
+        Ok(Err(error)) => Some(error.to_string()),
+        Err(_) => Some(format!("cannot delete {}: no answer", unit.context.store.uri(&folder))),
+    }
 }
 
 /// The folder of the version's data, if it lies where a run of this dataset put it and no other version lies there. What

@@ -118,8 +118,16 @@ pub async fn quarantine(
         status.insert("conditions".to_owned(), json!(conditions));
         status.insert("observedGeneration".to_owned(), json!(generation));
     }
-    tracing::warn!(message);
-    write_status(objects, object, &status).await.map(drop)
+    match write_status(objects, object, &status).await {
+        Ok(Some(_)) => tracing::warn!(message),
+        Ok(None) => {}
+        // So broken that the API server takes no condition for it either.
+        Err(ReconcileError::Kubernetes { error: kube::Error::Api(answer), .. }) if answer.code == 422 => {
+            tracing::warn!("{message}; nor can that be written: {}", answer.message);
+        }
+        Err(error) => return Err(error),
+    }
+    Ok(())
 }
 
 #[cfg(test)]
