@@ -290,14 +290,15 @@ pub fn happened(before: &api::ExecutionStatus, after: &api::ExecutionStatus) -> 
 
 /// When to look again though nothing was seen.
 fn again(unit: &Unit, driven: &Driven, others: [Option<Timestamp>; 2]) -> Action {
+    let now = unit.context.clock.now();
     let starting = driven.starting.iter().filter_map(|(task, starting)| match starting {
+        // Once: a pod that was shown by then may wait for a node for hours.
         Starting::Created { at } => {
             let awaited = matches!(driven.run.phase(*task), pintail_engine::Phase::Starting { .. });
-            awaited.then(|| shown_by(*at))
+            Some(shown_by(*at)).filter(|shown_by| awaited && *shown_by > now)
         }
         Starting::Refused { again_at, .. } => Some(*again_at),
     });
-    let now = unit.context.clock.now();
     let waiting = (!driven.waiting.is_empty()).then(|| later(now, Duration::from_secs(30)));
     let mut tasks = (0..).map(TaskIndex).take(driven.run.plan.tasks.len());
     let live = tasks.any(|task| driven.run.phase(task).live_attempt().is_some());
