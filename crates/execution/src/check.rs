@@ -222,7 +222,7 @@ fn work(task: &PlannedTask) -> CheckWork {
         PlannedWork::DuckDb { setup, queries, load } => CheckWork::DuckDb {
             setup: setup.clone(),
             queries: queries.iter().map(|(output, sql)| query(task, output, sql)).collect(),
-            load: load.as_deref().map(check_load),
+            load: load.as_deref().map(check_load).map(Box::new),
         },
         PlannedWork::Report { charts, .. } => CheckWork::Columns(
             charts.iter().enumerate().flat_map(|(index, (chart, _))| chart_columns(index, chart)).collect(),

@@ -145,7 +145,7 @@ rules! {
     BrokenContract, "broken-contract", "A result has the columns that are declared.",
         "`columns` of an output promise names and types; the query has to give each, in that type or one that it holds without loss. So have a dataset that another workflow reads, and a query that loads into a table that is there. Types that Parquet lacks are kept as others: HUGEINT, which `sum` of whole numbers gives, as DECIMAL(38,0), ENUM as VARCHAR. `CAST(sum(quantity) AS BIGINT) AS quantity` fits `{ name: quantity, type: BIGINT }`.";
     WrongColumnType, "wrong-column-type", "A column has a type that fits its use.",
-        "The vertical columns of a chart are numbers; a watermark is a date, a timestamp or a number. Cast the column in the query, or name another.";
+        "The vertical columns of a chart are numbers; a watermark is a date, a timestamp or a number. Cast the column in the query, `CAST(total AS DOUBLE) AS total`, or name another.";
     InvalidSql, "invalid-sql", "DuckDB takes the SQL.",
         "DuckDB refuses the statement for a reason of its own, which the message gives: `SELECT 1 UNION SELECT 1, 2`, for example, whose sides have different numbers of columns.";
     NotChecked, "not-checked", "SQL is checked as far as its tables are known.",

@@ -109,7 +109,7 @@ pub enum CheckWork {
     DuckDb {
         setup: Vec<String>,
         queries: Vec<CheckQuery>,
-        load: Option<Load>,
+        load: Option<Box<Load>>,
     },
     /// Other work, with the columns that it names.
     Columns(Vec<NamedColumn>),

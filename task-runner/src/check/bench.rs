@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use pintail_protocol::{CheckDatabase, DatabaseKind, Resources, ResultColumn};
@@ -21,7 +22,9 @@ const TIME_OF_TASK: Duration = Duration::from_millis(50);
 pub(super) struct Bench {
     session: Session,
     attached: Vec<CheckDatabase>,
-    views: Vec<String>,
+    views: Vec<(String, Vec<ResultColumn>)>,
+    /// Interrupts the session of the moment.
+    interrupt: Arc<Mutex<Arc<duckdb::InterruptHandle>>>,
 }
 
 /// Interrupts what runs unless it is dropped in time.
@@ -36,19 +39,20 @@ impl Bench {
              SET enable_external_access = false; SET lock_configuration = true",
             "lock the session down",
         )?;
-        Ok(Self { session, attached: Vec::new(), views: Vec::new() })
+        let interrupt = Arc::new(Mutex::new(session.interrupt_handle()));
+        Ok(Self { session, attached: Vec::new(), views: Vec::new(), interrupt })
     }
 
     /// Ends what takes too long, until the result is dropped.
     pub fn limit_time(&self, tasks: usize) -> TimeLimit {
         let (sender, receiver) = channel();
-        let interrupt = self.session.interrupt_handle();
+        let interrupt = Arc::clone(&self.interrupt);
         let limit = TIME + TIME_OF_TASK * u32::try_from(tasks).unwrap_or(u32::MAX);
         std::thread::spawn(move || {
             let mut wait = limit;
             // What was interrupted is followed by the next statement, which may take as long again.
             while receiver.recv_timeout(wait) == Err(RecvTimeoutError::Timeout) {
-                interrupt.interrupt();
+                interrupt.lock().unwrap_or_else(PoisonError::into_inner).interrupt();
                 wait = Duration::from_millis(100);
             }
         });
@@ -71,22 +75,28 @@ impl Bench {
                 self.attached.push(database.clone());
             }
         }
+        // What the task before had too may stay.
+        let is_wanted = |(name, columns): &(String, Vec<ResultColumn>)| {
+            tables.iter().any(|(wanted, of)| wanted == name && of == columns)
+        };
+        let gone: Vec<_> = self.views.extract_if(.., |view| !is_wanted(view)).collect();
+        for (name, _) in gone {
+            self.session.batch(&format!("DROP VIEW {}", identifier(&name)), "drop a table")?;
+        }
         for (name, columns) in tables {
-            self.session.batch(&view(name, columns), &format!("make table `{name}`"))?;
-            self.views.push((*name).to_owned());
+            if !self.views.iter().any(|(there, _)| there == name) {
+                self.session.batch(&view(name, columns), &format!("make table `{name}`"))?;
+                self.views.push(((*name).to_owned(), columns.to_vec()));
+            }
         }
         Ok(())
     }
 
-    /// Takes the task's tables away. After statements of its own only a new session is as before.
-    pub fn clear(&mut self, is_dirty: bool) -> Result<(), TaskFailure> {
-        if is_dirty {
-            *self = Self::open()?;
-            return Ok(());
-        }
-        for name in std::mem::take(&mut self.views) {
-            self.session.batch(&format!("DROP VIEW {}", identifier(&name)), "drop a table")?;
-        }
+    /// After statements of a task's own only a new session is as before.
+    pub fn renew(&mut self) -> Result<(), TaskFailure> {
+        let interrupt = Arc::clone(&self.interrupt);
+        *self = Self { interrupt, ..Self::open()? };
+        *self.interrupt.lock().unwrap_or_else(PoisonError::into_inner) = self.session.interrupt_handle();
         Ok(())
     }
 

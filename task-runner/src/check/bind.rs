@@ -40,8 +40,25 @@ pub(super) fn parameters(text: &str) -> Vec<(String, usize)> {
 /// # Errors
 /// What is wrong with its text.
 pub(super) fn columns(bench: &Bench, query: &str, scalars: &[Scalar]) -> Result<Option<Vec<ResultColumn>>, Fault> {
-    bench.prepare(query)?;
+    // Only what is whole by itself stands in brackets of ours as it would alone.
+    if !is_balanced(query) {
+        bench.prepare(query)?;
+    }
     bound(bench, query, scalars)
+}
+
+fn is_balanced(query: &str) -> bool {
+    let mut depth = 0_i64;
+    let mut closes_early = false;
+    for token in Tokens::new(query) {
+        match &query[token.start..token.end] {
+            "(" => depth += 1,
+            ")" => depth -= 1,
+            _ => {}
+        }
+        closes_early |= depth < 0;
+    }
+    depth == 0 && !closes_early
 }
 
 /// As [`columns`], for a text that DuckDB can parse.

@@ -15,6 +15,7 @@ const TRIALS_MAX: usize = 40;
 const LITERALS_MAX: usize = 12;
 
 /// A comparison, and the text that has it as an order.
+#[derive(Clone)]
 struct Edit {
     at: usize,
     end: usize,
@@ -25,25 +26,43 @@ struct Edit {
 pub(super) fn check(bench: &Bench, query: &str, scalars: &[Scalar]) -> Vec<Problem> {
     let visible: Vec<Token> = Tokens::new(query).filter(|token| token.kind != TokenKind::Blank).collect();
     let words: Vec<&str> = visible.iter().map(|token| &query[token.start..token.end]).collect();
+    let texts: Vec<_> = (0..words.len()).filter_map(|index| literal(&visible, &words, index)).collect();
     let mut edits = equalities(&visible, &words);
-    edits.extend(memberships(&visible, &words));
+    // Texts in quotes are cast by themselves; those that cannot be are found below.
+    edits.retain(|edit| !texts.iter().any(|(operator, ..)| visible[*operator].start == edit.at));
+    edits.extend(memberships(&visible, &words, false));
     edits.extend(shared_columns(bench, query, &visible, &words));
+    let mut all = edits.clone();
+    all.extend(memberships(&visible, &words, true));
+    all.extend(texts.iter().flat_map(|text| typed_text(&visible, &words, text)));
     edits.sort_by_key(|edit| edit.at);
+    all.sort_by_key(|edit| edit.at);
     let mut found = Vec::new();
-    if !edits.is_empty() && trial(bench, query, &edits, scalars).is_some() {
-        for edit in edits.iter().take(TRIALS_MAX) {
-            let Some(fault) = trial(bench, query, std::slice::from_ref(edit), scalars) else { continue };
-            let Some((left, right)) = fault.compared() else { continue };
-            if (left == "VARCHAR" && is_number(right)) || (is_number(left) && right == "VARCHAR") {
-                let mut problem = compared(left, right, query, edit.at).at(edit.at);
-                // The column of a USING has no side to cast.
-                problem.suggestion.take_if(|_| edit.with.starts_with("ON "));
-                found.push(problem);
-            }
+    // Most queries hold nothing to be looked at one by one.
+    if all.is_empty() || trial(bench, query, &all, scalars).is_none() {
+        return found;
+    }
+    for edit in edits.iter().take(TRIALS_MAX) {
+        let Some(fault) = trial(bench, query, std::slice::from_ref(edit), scalars) else { continue };
+        let Some((left, right)) = fault.compared() else { continue };
+        if (left == "VARCHAR" && is_number(right)) || (is_number(left) && right == "VARCHAR") {
+            let mut problem = compared(left, right, query, edit.at).at(edit.at);
+            // The column of a USING has no side to cast.
+            problem.suggestion.take_if(|_| edit.with.starts_with("ON "));
+            found.push(problem);
         }
     }
-    found.extend(literals(bench, query, &visible, &words, scalars));
+    found.extend(literals(bench, query, &visible, &words, &texts, scalars));
     found
+}
+
+/// `quantity = 'abc'` as `quantity < 'abc'::VARCHAR`.
+fn typed_text(visible: &[Token], words: &[&str], (operator, end, at): &(usize, usize, usize)) -> [Edit; 2] {
+    let text = &visible[*at];
+    [
+        Edit { at: visible[*operator].start, end: visible[*end].end, with: "<".to_owned() },
+        Edit { at: text.start, end: text.end, with: format!("{}::VARCHAR", words[*at]) },
+    ]
 }
 
 fn trial(bench: &Bench, query: &str, edits: &[Edit], scalars: &[Scalar]) -> Option<Fault> {
@@ -89,7 +108,7 @@ fn equalities(visible: &[Token], words: &[&str]) -> Vec<Edit> {
 }
 
 /// `a IN (1, 2)` as `a < greatest(1, 2)`, `a IN (SELECT …)` as `a < (SELECT …)`.
-fn memberships(visible: &[Token], words: &[&str]) -> Vec<Edit> {
+fn memberships(visible: &[Token], words: &[&str], of_texts: bool) -> Vec<Edit> {
     let is = |index: usize, word: &str| words.get(index).is_some_and(|it| it.eq_ignore_ascii_case(word));
     let edit = |index: usize| {
         if !is(index, "IN") || !is(index + 1, "(") {
@@ -97,8 +116,7 @@ fn memberships(visible: &[Token], words: &[&str]) -> Vec<Edit> {
         }
         let first = if index > 0 && is(index - 1, "NOT") { index - 1 } else { index };
         let is_query = ["SELECT", "WITH", "FROM", "VALUES"].iter().any(|word| is(index + 2, word));
-        // Texts in quotes are cast by themselves; those that cannot be are found below.
-        if !is_query && listed(words, index + 1).any(|index| words[index].starts_with('\'')) {
+        if of_texts == (is_query || !listed(words, index + 1).any(|index| words[index].starts_with('\''))) {
             return None;
         }
         let with = if is_query { "<" } else { "< greatest" };
@@ -203,10 +221,16 @@ fn leaf(table: Option<&Value>) -> Option<String> {
 }
 
 /// `quantity = 'abc'`: the other side's type is told by comparing it with a list, which goes with nothing.
-fn literals(bench: &Bench, query: &str, visible: &[Token], words: &[&str], scalars: &[Scalar]) -> Vec<Problem> {
+fn literals(
+    bench: &Bench,
+    query: &str,
+    visible: &[Token],
+    words: &[&str],
+    texts: &[(usize, usize, usize)],
+    scalars: &[Scalar],
+) -> Vec<Problem> {
     let mut found = Vec::new();
-    let comparisons = (0..words.len()).filter_map(|index| literal(visible, words, index));
-    let comparisons = comparisons.map(|(operator, end, at)| {
+    let comparisons = texts.iter().copied().map(|(operator, end, at)| {
         let token = &visible[at];
         let mut edits = vec![
             Edit { at: visible[operator].start, end: visible[end].end, with: "<".to_owned() },

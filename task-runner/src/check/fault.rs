@@ -7,10 +7,18 @@ use super::Problem;
 use super::names::{list, nearest, quoted, typed};
 use crate::sql::{Token, TokenKind, Tokens};
 
+/// DuckDB's error, with its place in a person's text.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Fault {
+    told: Box<Told>,
+    /// Bytes of ours before the person's text.
+    before: usize,
+}
+
 /// DuckDB's error as it tells it in JSON.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
-pub(super) struct Fault {
+struct Told {
     exception_type: String,
     exception_message: String,
     /// Bytes into the statement.
@@ -21,9 +29,6 @@ pub(super) struct Fault {
     #[serde(rename = "type")]
     entry: String,
     call: String,
-    /// Bytes of ours before the person's text.
-    #[serde(skip)]
-    before: usize,
 }
 
 /// What a message may name.
@@ -44,8 +49,9 @@ pub(super) struct Around<'a> {
 impl Fault {
     pub fn of(error: &duckdb::Error) -> Self {
         let text = error.to_string();
-        let parsed = text.find('{').and_then(|start| serde_json::from_str::<Self>(&text[start..]).ok());
-        parsed.unwrap_or_else(|| Self { exception_message: text, ..Self::default() })
+        let parsed = text.find('{').and_then(|start| serde_json::from_str::<Told>(&text[start..]).ok());
+        let told = parsed.unwrap_or_else(|| Told { exception_message: text, ..Told::default() });
+        Self { told: Box::new(told), before: 0 }
     }
 
     /// The same fault of a statement that had so many bytes before the person's text.
@@ -57,22 +63,22 @@ impl Fault {
     /// The same fault of a part of a text, which has so many bytes before it.
     pub fn moved_back(mut self, bytes: usize) -> Self {
         let offset = self.offset().map(|offset| (offset + bytes).to_string());
-        (self.position, self.before) = (offset, 0);
+        (self.told.position, self.before) = (offset, 0);
         self
     }
 
     pub fn offset(&self) -> Option<usize> {
-        self.position.as_ref()?.parse::<usize>().ok()?.checked_sub(self.before)
+        self.told.position.as_ref()?.parse::<usize>().ok()?.checked_sub(self.before)
     }
 
     pub fn is_syntax(&self) -> bool {
-        self.exception_type == "Parser"
+        self.told.exception_type == "Parser"
     }
 
     /// Whether it says something of a statement's text, and not of values that a run may have or of this session.
     pub fn is_about_text(&self) -> bool {
         matches!(
-            self.exception_type.as_str(),
+            self.told.exception_type.as_str(),
             "Parser"
                 | "Syntax"
                 | "Binder"
@@ -85,12 +91,12 @@ impl Fault {
     }
 
     pub fn is_unknown_function(&self) -> bool {
-        self.error_subtype == "MISSING_ENTRY" && self.entry.contains("Function")
+        self.told.error_subtype == "MISSING_ENTRY" && self.told.entry.contains("Function")
     }
 
     pub fn is_unknown_column(&self) -> bool {
-        let message = &self.exception_message;
-        self.error_subtype == "COLUMN_NOT_FOUND"
+        let message = &self.told.exception_message;
+        self.told.error_subtype == "COLUMN_NOT_FOUND"
             || message.contains("does not have a column named")
             || message.starts_with("Referenced column")
             || (message.starts_with("Column \"")
@@ -99,14 +105,14 @@ impl Fault {
 
     /// The types of `Cannot compare values of type … and type …`.
     pub fn compared(&self) -> Option<(&str, &str)> {
-        let rest = self.exception_message.strip_prefix("Cannot compare values of type ")?;
+        let rest = self.told.exception_message.strip_prefix("Cannot compare values of type ")?;
         let (left, rest) = rest.split_once(" and ")?;
         let right = rest.strip_prefix("type ").unwrap_or(rest);
         Some((left, right.split([' ', ',']).next().unwrap_or(right)))
     }
 
     fn first_line(&self) -> &str {
-        self.exception_message.lines().next().unwrap_or_default().trim()
+        self.told.exception_message.lines().next().unwrap_or_default().trim()
     }
 
     /// The finding, with its place in `sql`, which is the text that was bound.
@@ -120,7 +126,7 @@ impl Fault {
     }
 
     fn described(&self, sql: &str, offset: usize, around: &Around<'_>) -> Problem {
-        let message = self.exception_message.as_str();
+        let message = self.told.exception_message.as_str();
         let plain = |rule| Problem::new(rule, lower_first(self.first_line()));
         if self.is_syntax() {
             return syntax(self.first_line(), sql, offset, around);
@@ -136,7 +142,7 @@ impl Fault {
         if let Some(table) = between(message, "Referenced table \"", "\" not found") {
             return match aliased_column(sql, table, offset) {
                 // In a sub-query DuckDB looks for the table once more outside.
-                Some(name) => unknown_column(name, Some(table), &columns_of(around), &self.candidates),
+                Some(name) => unknown_column(name, Some(table), &columns_of(around), &self.told.candidates),
                 None => unknown_table(table, around),
             };
         }
@@ -145,10 +151,10 @@ impl Fault {
             let text = format!("the function `{name}` is of the extension {extension}, which is not loaded");
             return Problem::new(CheckRule::UnknownFunction, text);
         }
-        if self.error_subtype == "MISSING_ENTRY" {
+        if self.told.error_subtype == "MISSING_ENTRY" {
             return self.missing_entry(around);
         }
-        if self.error_subtype == "NO_MATCHING_FUNCTION"
+        if self.told.error_subtype == "NO_MATCHING_FUNCTION"
             || message.starts_with("Could not choose a best candidate function")
             || message.contains("does not support the supplied arguments")
         {
@@ -176,7 +182,7 @@ impl Fault {
             let meant = name.map(|name| format!("`GROUP BY ALL`, or `any_value({name})`"));
             return plain(CheckRule::Grouping).suggest(meant);
         }
-        if self.exception_type == "Permission" {
+        if self.told.exception_type == "Permission" {
             let text = "SQL of a task reads no files: bind them to an input as a table, and use that";
             return Problem::new(CheckRule::StatementNotAllowed, text);
         }
@@ -194,19 +200,19 @@ impl Fault {
     }
 
     fn table_name(&self) -> &str {
-        between(&self.exception_message, "Table with name \"", "\"").unwrap_or_default()
+        between(&self.told.exception_message, "Table with name \"", "\"").unwrap_or_default()
     }
 
     /// `Candidate Entries: "a", "b"`
     fn candidates_below(&self) -> Vec<&str> {
-        let rest = self.exception_message.split_once("\n\n").map_or("", |(_, rest)| rest);
+        let rest = self.told.exception_message.split_once("\n\n").map_or("", |(_, rest)| rest);
         rest.split('"').skip(1).step_by(2).collect()
     }
 
     fn unknown_column(&self, around: &Around<'_>) -> Problem {
-        let message = &self.exception_message;
+        let message = &self.told.exception_message;
         if message.contains("FROM clause is missing") {
-            let text = format!("no column can be named here, and `{}` is none of the parameters", self.name);
+            let text = format!("no column can be named here, and `{}` is none of the parameters", self.told.name);
             return Problem::new(CheckRule::UnknownColumn, text);
         }
         if message.contains("side of join") {
@@ -217,30 +223,30 @@ impl Fault {
         }
         let (name, table) = match between(message, "does not have a column named \"", "\"") {
             Some(name) => (name, between(message, "\"", "\"")),
-            None if self.name.is_empty() => {
+            None if self.told.name.is_empty() => {
                 let name =
                     between(message, "Referenced column ", " not found").or_else(|| between(message, "\"", "\""));
                 (name.unwrap_or_default().trim_matches('"'), None)
             }
-            None => (self.name.as_str(), None),
+            None => (self.told.name.as_str(), None),
         };
         let bindings = message.split_once("Candidate bindings: ").map_or("", |(_, rest)| rest);
         let bindings: Vec<&str> = bindings.split('"').skip(1).step_by(2).collect();
-        unknown_column(name, table, &columns_of(around), &format!("{},{}", self.candidates, bindings.join(",")))
+        unknown_column(name, table, &columns_of(around), &format!("{},{}", self.told.candidates, bindings.join(",")))
     }
 
     fn missing_entry(&self, around: &Around<'_>) -> Problem {
-        let name = self.name.as_str();
-        match self.entry.as_str() {
+        let name = self.told.name.as_str();
+        match self.told.entry.as_str() {
             "Table" | "View" => unknown_table(name, around),
             "Type" => Problem::new(CheckRule::UnknownType, format!("DuckDB has no type `{name}`")).suggest(
                 foreign_type(name)
-                    .or_else(|| nearest(name, self.candidates.split(',')))
+                    .or_else(|| nearest(name, self.told.candidates.split(',')))
                     .map(|near| code(&near.to_uppercase())),
             ),
             entry => {
                 let near = foreign_function(name)
-                    .or_else(|| nearest(name, self.candidates.split(',')))
+                    .or_else(|| nearest(name, self.told.candidates.split(',')))
                     .or_else(|| nearest(name, around.functions.iter().map(String::as_str)))
                     .map(code);
                 let is_function = entry.contains("Function") || entry.contains("Macro");
@@ -252,9 +258,9 @@ impl Fault {
     }
 
     fn argument_types(&self, sql: &str, offset: usize) -> Problem {
-        let call = match self.call.as_str() {
-            "" => between(&self.exception_message, "function call \"", "\"")
-                .or_else(|| between(&self.exception_message, "Macro ", " does not support"))
+        let call = match self.told.call.as_str() {
+            "" => between(&self.told.exception_message, "function call \"", "\"")
+                .or_else(|| between(&self.told.exception_message, "Macro ", " does not support"))
                 .unwrap_or("this function"),
             call => call,
         };
@@ -274,7 +280,7 @@ impl Fault {
         } else {
             format!("`{name}` does not take ({arguments})")
         };
-        let all = self.exception_message.lines().skip(1).filter_map(|line| line.strip_prefix('\t'));
+        let all = self.told.exception_message.lines().skip(1).filter_map(|line| line.strip_prefix('\t'));
         let takes: Vec<String> =
             all.filter(|line| line.contains('(')).map(|line| format!("`{}`", line.trim())).collect();
         let known = match takes.len() {
@@ -282,13 +288,13 @@ impl Fault {
             1..=6 => format!("; there is {}", list(takes)),
             _ => String::new(),
         };
-        let meant = cast_of_text(&self.exception_message, arguments, is_operator, sql, offset);
+        let meant = cast_of_text(&self.told.exception_message, arguments, is_operator, sql, offset);
         Problem::new(CheckRule::ArgumentTypes, text + &known).suggest(meant)
     }
 
     /// Where the SQL speaks of what the message names, if DuckDB does not say; else where it begins.
     fn guess_place(&self, sql: &str) -> usize {
-        let message = &self.exception_message;
+        let message = &self.told.exception_message;
         let visible: Vec<Token> = Tokens::new(sql).filter(|token| token.kind != TokenKind::Blank).collect();
         let text = |token: &Token| sql[token.start..token.end].trim_matches(['"', '\'']).to_lowercase();
         let first = visible.first().map_or(0, |token| token.start);

@@ -49,6 +49,13 @@ impl Checker {
     pub fn check(&mut self, request: &CheckRequest) -> Result<CheckResponse, TaskFailure> {
         let _limit = self.bench.limit_time(request.tasks.len());
         let mut flow = Flow::new(request);
+        for database in flow.databases.values_mut().filter(|database| database.tables.is_some()) {
+            if self.bench.set_up(std::slice::from_ref(database), &[]).is_err() {
+                // Types that DuckDB does not know are reported where they are declared.
+                database.tables = None;
+                self.bench.renew()?;
+            }
+        }
         for task in &request.tasks {
             task::check(&mut self.bench, &mut flow, task)?;
         }

@@ -18,7 +18,7 @@ pub(super) fn check<'a>(bench: &mut Bench, flow: &mut Flow<'a>, task: &'a CheckT
     match &task.work {
         CheckWork::Columns(named) => columns::named(flow, task, named),
         CheckWork::DuckDb { setup, queries, load } => {
-            let scope = Scope::of(flow, task, load.as_ref());
+            let scope = Scope::of(flow, task, load.as_deref());
             scope.check_parameters(flow, setup, queries);
             scope.note_unknown(flow, setup, queries);
             let databases: Vec<CheckDatabase> =
@@ -31,9 +31,11 @@ pub(super) fn check<'a>(bench: &mut Bench, flow: &mut Flow<'a>, task: &'a CheckT
             bench.set_up(&databases, &known)?;
             let is_ready = set_up(bench, flow, &scope, setup);
             for query in queries {
-                scope.query(bench, flow, query, load.as_ref(), is_ready)?;
+                scope.query(bench, flow, query, load.as_deref(), is_ready)?;
             }
-            bench.clear(!setup.is_empty())?;
+            if !setup.is_empty() {
+                bench.renew()?;
+            }
         }
     }
     Ok(())
@@ -248,8 +250,7 @@ impl<'a> Scope<'a> {
             flow.found(self.task, place.clone(), shifted(problem, before));
         }
         let columns = found?;
-        let tree = compare::tree(bench, statement);
-        if tree.is_none() && is_pivot(statement) {
+        if is_pivot(statement) && compare::tree(bench, statement).is_none() {
             let message = "the columns of a PIVOT without IN hang on the data, so what reads them is not checked; list \
                            the values, or declare the output's `columns`";
             if query.contract.is_none() {
@@ -262,7 +263,8 @@ impl<'a> Scope<'a> {
             .tables
             .iter()
             .any(|(name, shape)| shape.as_ref().is_some_and(|shape| shape.open) && mentions(statement, name));
-        Some(TableShape { columns, open: is_open && tree.is_none_or(|tree| compare::has_star(&tree)) })
+        let takes_all = || compare::tree(bench, statement).is_none_or(|tree| compare::has_star(&tree));
+        Some(TableShape { columns, open: is_open && takes_all() })
     }
 
     /// Reports a fault, unless the text names a column that a table may have beyond those that are known.

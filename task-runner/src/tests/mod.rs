@@ -1,5 +1,6 @@
 //! Tests of the session with DuckDB itself.
 
+mod delivery;
 mod lock_down;
 mod parameters;
 mod relations;

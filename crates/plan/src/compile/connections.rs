@@ -7,6 +7,7 @@ use pintail_api as api;
 use super::task::Draft;
 use super::{Compiler, names, quoted};
 use crate::Rule;
+use crate::data_type::Type;
 use crate::problem::{FieldPath, Problem, nearest};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -253,6 +254,34 @@ pub fn check_connection(spec: &api::ConnectionSpec) -> Vec<Problem> {
             crate::problem::excerpt(name)
         );
         problems.push(Problem::new(Rule::InvalidName, path.field("secrets").field(name), message));
+    }
+    problems.extend(table_problems(spec.tables.as_deref().unwrap_or_default(), &path.field("tables")));
+    problems
+}
+
+/// Tables have names of their own, and columns of types that DuckDB knows.
+fn table_problems(tables: &[api::ConnectionTable], path: &FieldPath) -> Vec<Problem> {
+    let mut problems = Vec::new();
+    let is_repeated = |names: Vec<&str>, name: &str| names.iter().any(|other| other.eq_ignore_ascii_case(name));
+    for (index, table) in tables.iter().enumerate() {
+        let path = path.index(index);
+        let before = tables[..index].iter().map(|table| table.name.as_str()).collect();
+        if is_repeated(before, &table.name) {
+            let message = format!("table `{}` stands twice", crate::problem::excerpt(&table.name));
+            problems.push(Problem::new(Rule::DuplicateName, path.field("name"), message));
+        }
+        for (position, column) in table.columns.iter().enumerate() {
+            let path = path.field("columns").index(position);
+            let before = table.columns[..position].iter().map(|column| column.name.as_str()).collect();
+            if is_repeated(before, &column.name) {
+                let message = format!("column `{}` stands twice", crate::problem::excerpt(&column.name));
+                problems.push(Problem::new(Rule::InvalidContract, path.field("name"), message));
+            }
+            if let Err(error) = Type::parse(&column.data_type) {
+                let problem = Problem::new(Rule::InvalidType, path.field("type"), error.message);
+                problems.push(problem.suggest(error.suggestion));
+            }
+        }
     }
     problems
 }

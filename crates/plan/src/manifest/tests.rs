@@ -116,9 +116,22 @@ fn every_wrong_manifest_has_its_problems_named() {
 const OF_SQL: [crate::Rule; 16] = {
     use crate::Rule::*;
     [
-        SqlSyntax, OneStatement, StatementNotAllowed, UnknownTable, UnknownColumn, UnknownFunction, ArgumentTypes,
-        ComparedTypes, Grouping, AmbiguousColumn, UnknownParameter, UnusedParameter, BrokenContract, WrongColumnType,
-        InvalidSql, NotChecked,
+        SqlSyntax,
+        OneStatement,
+        StatementNotAllowed,
+        UnknownTable,
+        UnknownColumn,
+        UnknownFunction,
+        ArgumentTypes,
+        ComparedTypes,
+        Grouping,
+        AmbiguousColumn,
+        UnknownParameter,
+        UnusedParameter,
+        BrokenContract,
+        WrongColumnType,
+        InvalidSql,
+        NotChecked,
     ]
 };
 
