@@ -81,9 +81,11 @@ fn backward_tasks(name: &str, old: &Value, new: &Value) -> Vec<String> {
         if rank(&state(&after)) < rank(&state(before)) || ended {
             found.push(format!("{name}: task {task} went from {} to {}", state(before), state(&after)));
         }
-        let attempt = |task: &Value| task["attempt"].as_i64().unwrap_or(0);
-        if attempt(&after) < attempt(before) {
-            found.push(format!("{name}: task {task} went from attempt {} to {}", attempt(before), attempt(&after)));
+        // A cancelled task shows no attempt.
+        if let (Some(before), Some(after)) = (before["attempt"].as_i64(), after["attempt"].as_i64())
+            && after < before
+        {
+            found.push(format!("{name}: task {task} went from attempt {before} to {after}"));
         }
     }
     found

@@ -1,4 +1,20 @@
 //! The whole operator against an API server and a store in memory, under virtual time: one seed, one history.
+//!
+//! ```text
+//! operator ─ Line: faults, delays, a view of its own ─┬─> Server: objects, watches, owners, namespaces
+//!                                                     └─> Bucket                ^
+//! Kubelet: pods live as the Script has it, and commit by the real protocol ─────┘
+//! ```
+//!
+//! | Variable | Meaning |
+//! |---|---|
+//! | `PINTAIL_SEED` | seed of all histories; 1 if left out |
+//! | `PINTAIL_EXAMPLE` | sweep this example only |
+//! | `PINTAIL_HISTORIES` | how many histories of mixed faults are tried |
+//! | `PINTAIL_HISTORY` | the seed of the one history of mixed faults that is tried |
+//! | `PINTAIL_TRACE` | print all that happened |
+//! | `RUST_LOG` | print the operator's log |
+//! | `PINTAIL_TEST_KUBECONFIG` | a cluster for tests, against which the table of behaviours is run, too |
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "all of it is a test")]
 
 mod behaviours;
@@ -11,6 +27,7 @@ mod leaders;
 mod random;
 mod server;
 mod store;
+mod stories;
 mod sweep;
 mod world;
 

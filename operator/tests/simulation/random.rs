@@ -137,6 +137,7 @@ fn run(case: &Case<'_>, calm: bool) -> (Outcome, Vec<String>) {
             world.operate(name, &faults, case.replicas > 0, trouble);
         }
         world.through(world.run(case.example)).await;
+        world.tell();
         (outcome(&world), violations(&world))
     })
 }
@@ -166,11 +167,19 @@ fn outcome(world: &World) -> Outcome {
     outcome
 }
 
+/// `PINTAIL_HISTORY` asks for one only.
+fn seeds() -> Vec<u64> {
+    let count = std::env::var("PINTAIL_HISTORIES").map_or(HISTORIES, |text| text.parse().expect("a number"));
+    match std::env::var("PINTAIL_HISTORY") {
+        Ok(one) => vec![one.parse().expect("a number")],
+        Err(_) => (0..count).map(|number| seed().wrapping_mul(1_000_003).wrapping_add(number)).collect(),
+    }
+}
+
 #[test]
 fn whatever_goes_wrong_the_outcome_is_the_same() {
-    let histories = std::env::var("PINTAIL_HISTORIES").map_or(HISTORIES, |text| text.parse().expect("a number"));
     let examples = examples();
-    let seeds: Vec<u64> = (0..histories).map(|number| seed().wrapping_mul(1_000_003).wrapping_add(number)).collect();
+    let seeds = seeds();
     let found = in_parallel(&seeds, |seed| {
         let case = case(*seed, &examples);
         println!(
@@ -185,6 +194,7 @@ fn whatever_goes_wrong_the_outcome_is_the_same() {
         }
         (!found.is_empty()).then(|| format!("seed {seed} ({}, {:?}): {found:#?}", case.example.name, case.faults))
     });
+    let histories = seeds.len();
     println!("{histories} histories of mixed faults from seed {}: {} differences", seed(), found.len());
     found.iter().take(10).for_each(|text| println!("{text}"));
     assert!(found.is_empty());

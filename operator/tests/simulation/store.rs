@@ -1,6 +1,7 @@
 //! The line between one process and the object store.
 
 use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
@@ -21,7 +22,7 @@ pub struct Bucket {
     objects: Arc<InMemory>,
     /// The keys that were written, in order.
     written: Arc<Mutex<Vec<String>>>,
-    unreachable: Arc<std::sync::atomic::AtomicBool>,
+    unreachable: Arc<AtomicBool>,
 }
 
 impl Bucket {
@@ -33,9 +34,9 @@ impl Bucket {
         commits.windows(2).filter(|pair| pair[0] == pair[1]).map(|pair| pair[0].clone()).collect()
     }
 
-    /// From now on nothing can be read or written.
+    /// From now on the operator can read and write nothing.
     pub fn set_unreachable(&self, unreachable: bool) {
-        self.unreachable.store(unreachable, std::sync::atomic::Ordering::Relaxed);
+        self.unreachable.store(unreachable, Ordering::Relaxed);
     }
 
     /// As a process sees it over its line.
@@ -43,12 +44,9 @@ impl Bucket {
         Arc::new(Seen { bucket: self.clone(), line: line.clone() })
     }
 
-    fn check(&self) -> Result<()> {
-        if self.unreachable.load(std::sync::atomic::Ordering::Relaxed) {
-            Err(lost("connection refused"))
-        } else {
-            Ok(())
-        }
+    fn check(&self, line: &Line) -> Result<()> {
+        let refused = line.author().starts_with("operator") && self.unreachable.load(Ordering::Relaxed);
+        if refused { Err(lost("connection refused")) } else { Ok(()) }
     }
 }
 
@@ -77,7 +75,7 @@ impl fmt::Debug for Seen {
 #[async_trait]
 impl ObjectStore for Seen {
     async fn put_opts(&self, path: &Path, payload: PutPayload, options: PutOptions) -> Result<PutResult> {
-        self.bucket.check()?;
+        self.bucket.check(&self.line)?;
         let (bucket, path, what) = (self.bucket.clone(), path.clone(), format!("put {path}"));
         let action = async move {
             let put = bucket.objects.put_opts(&path, payload, options).await?;
@@ -94,7 +92,7 @@ impl ObjectStore for Seen {
 
     async fn get_opts(&self, path: &Path, options: GetOptions) -> Result<GetResult> {
         self.line.read().await;
-        self.bucket.check()?;
+        self.bucket.check(&self.line)?;
         self.bucket.objects.get_opts(path, options).await
     }
 
@@ -105,7 +103,7 @@ impl ObjectStore for Seen {
             if paths.is_empty() {
                 return Vec::new();
             }
-            if let Err(error) = bucket.check() {
+            if let Err(error) = bucket.check(&line) {
                 return vec![Err(error)];
             }
             let what = format!("delete {} objects", paths.len());
@@ -118,7 +116,7 @@ impl ObjectStore for Seen {
     }
 
     fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, Result<ObjectMeta>> {
-        if let Err(error) = self.bucket.check() {
+        if let Err(error) = self.bucket.check(&self.line) {
             return futures::stream::iter([Err(error)]).boxed();
         }
         self.bucket.objects.list(prefix)
@@ -126,7 +124,7 @@ impl ObjectStore for Seen {
 
     async fn list_with_delimiter(&self, prefix: Option<&Path>) -> Result<ListResult> {
         self.line.read().await;
-        self.bucket.check()?;
+        self.bucket.check(&self.line)?;
         self.bucket.objects.list_with_delimiter(prefix).await
     }
 
