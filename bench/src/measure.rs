@@ -63,12 +63,6 @@ pub fn in_turn(
     Ok((Times::new(our_times), Times::new(their_times)))
 }
 
-/// Runs `work` once to warm up and then `rounds` times.
-pub fn alone(rounds: usize, mut work: impl FnMut() -> Result<(), Failure>) -> Result<Times, Failure> {
-    work()?;
-    (0..rounds).map(|_| time(&mut work)).collect::<Result<_, _>>().map(Times::new)
-}
-
 fn time(work: &mut impl FnMut() -> Result<(), Failure>) -> Result<Duration, Failure> {
     let start = Instant::now();
     work()?;
