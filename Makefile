@@ -1,10 +1,10 @@
 # The front door. Everything here works from a fresh clone; `make help` lists it.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build images demo test lint generate bench cluster cluster-down clean
+.PHONY: help setup build images demo test e2e lint generate bench cluster cluster-down clean
 
 help: ## List what can be made
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: ## Fetch DuckDB, extensions, example data and what tests need (once; safe to repeat)
 	@scripts/setup
@@ -21,6 +21,9 @@ demo: build ## Run the retail-summary example; show its result and its report pa
 
 test: setup build ## Run every test, and print how many there were
 	@scripts/test
+
+e2e: setup build ## Run every example on a Kubernetes, with faults, and compare with local runs (root)
+	@scripts/e2e
 
 lint: ## Check formatting, warnings, generated files and layers
 	cargo fmt --all --check

@@ -1,8 +1,13 @@
 """One cluster, one installation and one set of servers for all tests; a namespace for each. See README.md."""
 
+import contextlib
 import itertools
 import logging
 import os
+import signal
+import socket
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -12,7 +17,7 @@ import yaml
 # So that their assertions tell what differs.
 pytest.register_assert_rewrite("scenarios", "compare")
 
-from cluster import Cluster, Gate, start
+from cluster import Cluster, Gate, eventually, start
 from installation import PROGRAMS, Installation, build_images, example_servers, import_images
 from moto.server import ThreadedMotoServer
 from scenarios import SCENARIOS, OnCluster, run_locally
@@ -63,19 +68,37 @@ def cluster():
 
 
 class Bucket:
-    """The S3 server of the whole session. What it holds stays while it is stopped."""
+    """The S3 server of the whole session, a process of its own: it has much to do."""
 
     def __init__(self, address: str, port: int):
         self.address, self.port = address, port
         self.endpoint = f"http://{address}:{port}"
-        self._server = None
+        self._process = None
 
     def start(self):
-        self._server = ThreadedMotoServer(ip_address=self.address, port=self.port, verbose=False)
-        self._server.start()
+        program = Path(sys.executable).parent / "moto_server"
+        command = [program, "-H", self.address, "-p", str(self.port)]
+        self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        eventually(self._answers, "the S3 server", 60)
+
+    def _answers(self) -> bool:
+        with contextlib.suppress(OSError):
+            socket.create_connection((self.address, self.port), timeout=1).close()
+            return True
+        return False
 
     def stop(self):
-        self._server.stop()
+        self._process.kill()
+        self._process.wait(10)
+
+    @contextlib.contextmanager
+    def away(self):
+        """Takes connections, and answers nothing."""
+        self._process.send_signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            self._process.send_signal(signal.SIGCONT)
 
     def get_host_and_port(self):
         return self.address, self.port

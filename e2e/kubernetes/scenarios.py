@@ -160,7 +160,12 @@ def comparable(execution: dict, names: dict[str, str]) -> dict:
         "progress": status.get("progress"),
         "tasks": status["tasks"],
         "taskList": [
-            {key: text(entry[key]) if key == "message" else entry[key] for key in entry if key not in ("startTime", "duration")}
+            # Not how often: pods and stores can be lost, and then there is one attempt more.
+            {
+                key: text(value) if key == "message" else value
+                for key, value in entry.items()
+                if key not in ("startTime", "duration", "attempt")
+            }
             for entry in status["taskList"]
         ],
         "failures": [{**failure, "message": text(failure["message"])} for failure in status.get("failures", [])],

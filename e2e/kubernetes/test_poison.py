@@ -41,7 +41,6 @@ POISON = [
     document("Workflow", "tasks-are-no-list", spec={"tasks": "none"}),
     document("Workflow", "no-spec"),
     document("Execution", "reference-is-a-number", spec={"workflowRef": 7}),
-    document("Execution", "status-is-a-text", spec={"workflowRef": {"name": "missing"}}),
     document("Connection", "kind-unknown", spec={"telepathy": {"to": "everyone"}}),
 ]
 
@@ -53,7 +52,6 @@ def test_poison_is_set_aside_and_everything_else_goes_on(held, installation, loo
     for thing in POISON:
         place = f"{GROUP}/namespaces/{held}/{plurals[thing['kind']]}"
         eventually(lambda place=place, thing=thing: cluster.create(place, thing), f"{thing} to be taken", 20)
-    cluster.patch(f"{GROUP}/namespaces/{held}/executions/status-is-a-text/status", {"status": {"conditions": "none"}})
     for thing in POISON:
         plural, name = plurals[thing["kind"]], thing["metadata"]["name"]
 

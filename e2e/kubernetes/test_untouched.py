@@ -86,8 +86,5 @@ def test_a_namespace_deleted_in_mid_run_ends_without_its_bucket(held, installati
     assert artifact["metadata"].get("finalizers"), artifact
     installation.start(held, "held", "run")
     assert gate.reached.wait(60), cluster.describe(held)
-    bucket_server.stop()
-    try:
+    with bucket_server.away():
         installation.delete_namespace(held)
-    finally:
-        bucket_server.start()

@@ -57,6 +57,10 @@ def no_quota(cluster, namespace):
     cluster.kubectl("delete", "resourcequota", "none", "-n", namespace)
 
 
+def unlabel_node(cluster, namespace):
+    cluster.kubectl("label", "node", "--all", "pintail.dev/waits-")
+
+
 def label_node(cluster, namespace):
     cluster.kubectl("label", "node", "--all", "--overwrite", f"pintail.dev/waits={namespace}")
 
@@ -83,7 +87,7 @@ LACKS = [
     Lack(
         "Unschedulable",
         {"pod": {"nodeSelector": {"pintail.dev/waits": "e2e-waits-unschedulable"}}},
-        lambda cluster, namespace: None,
+        unlabel_node,
         label_node,
     ),
     Lack(
