@@ -159,9 +159,7 @@ pub async fn end_state(world: &World) -> BTreeMap<String, String> {
             let name = object["metadata"]["name"].as_str().unwrap().to_owned();
             let mut object = (*object).clone();
             mask(&mut object);
-            // Patches add fields in any order.
-            object.sort_all_objects();
-            state.insert(format!("{plural}/{name}"), format!("{object:#}"));
+            state.insert(format!("{plural}/{name}"), lines("", &object));
         }
     }
     for key in world.store.list(NAMESPACE).await.unwrap() {
@@ -176,6 +174,19 @@ pub async fn end_state(world: &World) -> BTreeMap<String, String> {
         state.insert(format!("store/{key}"), content);
     }
     state
+}
+
+/// One line a leaf, with its path, in the order of the paths.
+fn lines(path: &str, value: &Value) -> String {
+    let mut inner: Vec<String> = match value {
+        Value::Object(fields) => fields.iter().map(|(name, field)| lines(&format!("{path}.{name}"), field)).collect(),
+        Value::Array(items) => {
+            items.iter().enumerate().map(|(index, item)| lines(&format!("{path}[{index}]"), item)).collect()
+        }
+        leaf => vec![format!("{path} = {leaf}\n")],
+    };
+    inner.sort();
+    inner.concat()
 }
 
 /// Fields that hold times, or digests over times.
@@ -214,7 +225,11 @@ fn mask(value: &mut Value) {
                 }
             }
         }
-        Value::Array(items) => items.iter_mut().for_each(mask),
+        Value::Array(items) => {
+            items.iter_mut().for_each(mask);
+            // Conditions are a set.
+            items.sort_by_key(|item| item["type"].as_str().map(str::to_owned));
+        }
         _ => {}
     }
 }
