@@ -19,7 +19,7 @@ use crate::world::{World, condition};
 use crate::{seed, simulate};
 
 /// How many histories are tried; `PINTAIL_HISTORIES` asks for others.
-const HISTORIES: u64 = 60;
+const HISTORIES: u64 = 30;
 
 /// What of an end must be the same whatever went wrong.
 type Outcome = BTreeMap<String, Value>;
