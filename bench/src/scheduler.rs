@@ -71,5 +71,5 @@ fn graph(size: u32) -> Graph {
         retries: RetryPolicy::default(),
         timeout: None,
     };
-    Graph { tasks: (0..size).map(task).collect(), on_failure: OnFailure::Finish, max_running: 8 }
+    Graph { tasks: (0..size).map(task).collect(), on_failure: OnFailure::Finish, max_running: 8, held: false }
 }

@@ -168,7 +168,7 @@ impl Pass<'_> {
     }
 
     fn start_items(&mut self) {
-        while self.state.index.running() < self.graph.places() {
+        while !self.graph.held && self.state.index.running() < self.graph.places() {
             let Some(key) = self.state.index.queue.first() else { return };
             if self.apply(key, Change::Start).is_err() {
                 self.state.index.queue.leave(key);

@@ -12,6 +12,9 @@ pub struct Graph {
     pub on_failure: OnFailure,
     /// How many attempts may be under way at once, at least 1.
     pub max_running: usize,
+    /// Someone holds the run: what is under way goes on to its end, nothing else starts.
+    #[serde(default)]
+    pub held: bool,
 }
 
 impl Graph {

@@ -26,6 +26,8 @@ pub enum WaitingOn {
     Condition,
     /// The lock on that resource.
     Lock(String),
+    /// Whoever holds the run to let it go on.
+    Release,
     /// A place among those that may run at once.
     Capacity,
     /// The time of its next attempt.
@@ -59,6 +61,9 @@ impl RunState {
     fn in_line(&self, graph: &Graph, key: Key) -> Readiness {
         if let Some(resource) = self.index.queue.waits_for(key) {
             return Readiness::Waiting(WaitingOn::Lock(resource.to_owned()));
+        }
+        if graph.held {
+            return Readiness::Waiting(WaitingOn::Release);
         }
         if self.index.running() >= graph.places() {
             return Readiness::Waiting(WaitingOn::Capacity);

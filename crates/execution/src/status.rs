@@ -164,6 +164,7 @@ impl Run {
                 Some(format!("waits for {}", names.join(", ")))
             }
             Readiness::Waiting(WaitingOn::Lock(resource)) => Some(format!("waits for {resource}")),
+            Readiness::Waiting(WaitingOn::Release) => Some("waits for the run to be resumed".to_owned()),
             Readiness::Waiting(WaitingOn::Capacity) => Some("waits for a free place".to_owned()),
             _ => None,
         }

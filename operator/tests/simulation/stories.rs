@@ -63,6 +63,37 @@ fn a_cancelled_run_ends_with_its_pods() {
 }
 
 #[test]
+fn a_suspended_run_starts_nothing_until_it_is_resumed() {
+    simulate(async {
+        let example = example("monthly-report");
+        let world = world(&example, Script::new(seed()));
+        let work = async {
+            let name = begun(&world, &example).await;
+            let key = Key::new(Resource::named("executions"), NAMESPACE, &name);
+            let suspend = |held: bool| {
+                let change = |run: &mut Value| run["spec"]["suspend"] = json!(held);
+                world.server.apply("user", |objects| objects.modify(&key, change)).unwrap();
+            };
+            suspend(true);
+            let reason = || condition(&world.get("executions", &name).unwrap(), "Succeeded").unwrap()["reason"].clone();
+            world.until(|| reason() == "Suspended").await;
+            // What had its pod by then goes on to its end.
+            sleep(Duration::from_secs(600)).await;
+            let started = world.kubelet.processes().len();
+            sleep(Duration::from_secs(3600)).await;
+            assert_eq!(world.kubelet.processes().len(), started);
+            assert_eq!(reason(), "Suspended");
+            suspend(false);
+            world.finished(&name).await;
+            assert_eq!(verdict(&world, &name), json!(["True", "Succeeded"]));
+            assert!(world.kubelet.processes().len() > started);
+        };
+        world.through(work).await;
+        nothing_runs(&world);
+    });
+}
+
+#[test]
 fn a_task_that_never_ends_is_ended_by_its_timeout() {
     simulate(async {
         let mut script = Script::new(seed());

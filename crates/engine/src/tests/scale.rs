@@ -10,7 +10,7 @@ const MANY: u32 = 20_000;
 fn twenty_thousand_items_run_to_the_end_and_record_in_little_room() {
     let mut task = node("a");
     task.locks.push(Lock { resource: "file".to_owned(), mode: LockMode::Shared });
-    let graph = Graph { tasks: vec![task], on_failure: OnFailure::Finish, max_running: 100 };
+    let graph = Graph { tasks: vec![task], on_failure: OnFailure::Finish, max_running: 100, held: false };
     let unstarted = RecordedState::unstarted(std::iter::once(MANY as usize));
     let mut decision = advance(&graph, RunState::restore(&graph, unstarted).unwrap(), &[], at(0));
     let mut started = 0;
@@ -31,7 +31,7 @@ fn twenty_thousand_items_run_to_the_end_and_record_in_little_room() {
 fn twenty_thousand_writers_of_one_file_run_one_after_another() {
     let mut task = node("a");
     task.locks.push(Lock { resource: "file".to_owned(), mode: LockMode::Exclusive });
-    let graph = Graph { tasks: vec![task; MANY as usize], on_failure: OnFailure::Finish, max_running: 100 };
+    let graph = Graph { tasks: vec![task; MANY as usize], on_failure: OnFailure::Finish, max_running: 100, held: false };
     let mut decision = advance(&graph, RunState::new(&graph), &[], at(0));
     for position in 0..MANY {
         let [action @ Action::Start { task, .. }] = decision.actions.as_slice() else {
@@ -52,7 +52,7 @@ fn a_chain_of_twenty_thousand_is_skipped_in_one_pass() {
         }
         task
     });
-    let graph = Graph { tasks: tasks.collect(), on_failure: OnFailure::Finish, max_running: 100 };
+    let graph = Graph { tasks: tasks.collect(), on_failure: OnFailure::Finish, max_running: 100, held: false };
     let state = advance(&graph, RunState::new(&graph), &[], at(0)).state;
     let failed = Event::Ended { task: TaskIndex(0), item: ItemIndex(0), attempt: 1, outcome: Outcome::Permanent };
     let decision = advance(&graph, state, &[failed], at(1));
@@ -70,7 +70,7 @@ fn a_recorded_state_that_claims_too_many_items_is_refused() {
 
 #[test]
 fn a_recorded_state_of_another_graph_is_refused() {
-    let graph = |count| Graph { tasks: vec![node("a"); count], on_failure: OnFailure::Finish, max_running: 1 };
+    let graph = |count| Graph { tasks: vec![node("a"); count], on_failure: OnFailure::Finish, max_running: 1, held: false };
     let recorded = RunState::new(&graph(2)).recorded().clone();
     let error = RunState::restore(&graph(1), recorded).unwrap_err();
     assert_eq!(error, RestoreError::Tasks { recorded: 2, expected: 1 });
@@ -84,7 +84,7 @@ fn an_impossible_graph_waits_and_does_not_panic() {
     lost.needs.push(Need { task: TaskIndex(9), kind: NeedKind::Order });
     let mut itself = node("itself");
     itself.needs.push(Need { task: TaskIndex(1), kind: NeedKind::Result });
-    let graph = Graph { tasks: vec![lost, itself], on_failure: OnFailure::Finish, max_running: 0 };
+    let graph = Graph { tasks: vec![lost, itself], on_failure: OnFailure::Finish, max_running: 0, held: false };
     let decision = advance(&graph, RunState::new(&graph), &[], at(0));
     assert_eq!((decision.actions.len(), decision.outcome), (0, None));
     let decision = advance(&Graph { tasks: Vec::new(), ..graph }, decision.state, &[Event::CancelRequested], at(0));

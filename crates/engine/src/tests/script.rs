@@ -8,6 +8,7 @@
 //! 0                                  a pass in which nothing was seen, at second 0
 //! 1 a started; b[2]#3 ended transient; b when true; cancel
 //! 2 restore
+//! 3 hold                             from now on, until `release`
 //! ```
 //!
 //! An attempt is that which is under way, or `#N`; the item is 0, or `[N]`.
@@ -24,7 +25,7 @@ use crate::*;
 /// Carries a script out and gives it back with all decisions.
 pub(super) fn play(script: &str) -> String {
     let (head, body) = script.split_once("---").unwrap();
-    let (graph, items) = read_graph(head);
+    let (mut graph, items) = read_graph(head);
     let mut state = RunState::restore(&graph, RecordedState::unstarted(items.into_iter())).unwrap();
     let mut told = String::new();
     for line in head.lines().map(str::trim).filter(|line| !line.is_empty()) {
@@ -38,6 +39,8 @@ pub(super) fn play(script: &str) -> String {
         for seen in seen.split(';').map(str::trim).filter(|seen| !seen.is_empty()) {
             if seen == "restore" {
                 state = restored(&graph, &state);
+            } else if matches!(seen, "hold" | "release") {
+                graph.held = seen == "hold";
             } else {
                 events.push(read_event(&graph, &state, seen, now));
             }
@@ -61,7 +64,7 @@ pub(super) fn at(second: i64) -> Timestamp {
 }
 
 fn read_graph(text: &str) -> (Graph, Vec<usize>) {
-    let mut graph = Graph { tasks: Vec::new(), on_failure: OnFailure::Finish, max_running: 10 };
+    let mut graph = Graph { tasks: Vec::new(), on_failure: OnFailure::Finish, max_running: 10, held: false };
     let mut items = Vec::new();
     let lines: Vec<&str> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
     let names: BTreeMap<&str, TaskIndex> = lines

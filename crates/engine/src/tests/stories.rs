@@ -12,6 +12,20 @@ macro_rules! stories {
 }
 
 stories! {
+    a_held_run_starts_nothing_and_goes_on_once_released: "
+        a
+        b: needs a
+        c: retries 1
+        ---
+        0
+        1 a started; c started
+        2 hold
+        3 a ended well; c ended transient
+        10
+        11 restore
+        12 release
+        13 b ended well; c ended well";
+
     a_diamond_runs_its_middle_at_once: "
         top
         left: needs top

@@ -153,7 +153,7 @@ impl<'a> Compiler<'a> {
         Ok(Plan {
             workflow: self.workflow.metadata.name.clone().unwrap_or_default(),
             revision,
-            graph: Graph { tasks: nodes, on_failure, max_running: RUNNING_MAX },
+            graph: Graph { tasks: nodes, on_failure, max_running: RUNNING_MAX, held: false },
             inputs,
             tasks: planned,
             outputs,

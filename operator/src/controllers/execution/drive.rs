@@ -87,8 +87,8 @@ async fn advance(
 ) -> Result<Action, ReconcileError> {
     unit.pods.wait_until_ready().await;
     let connections = unit.connections_of(&subject.namespace).await;
-    let suspended = subject.execution.spec.suspend == Some(true);
-    driven.run.plan.graph.max_running = if suspended { 0 } else { RUNNING_AT_ONCE };
+    driven.run.plan.graph.max_running = RUNNING_AT_ONCE;
+    driven.run.plan.graph.held = subject.execution.spec.suspend == Some(true);
     let mut seen = observe(unit, subject, &mut driven).await?;
     let mut commands = Vec::new();
     loop {
@@ -149,6 +149,10 @@ async fn perform(
     let mut orders = due(driven, now);
     for command in commands {
         match command {
+            // Ordered before the run was suspended; whether its pod is there is not known any more.
+            Command::Start { task, attempt, order } if driven.run.plan.graph.held => {
+                driven.starting.insert(task, Starting::Refused { attempt, order, again_at: now });
+            }
             Command::Start { task, attempt, order } => orders.push((Attempt { task, number: attempt }, order)),
             Command::Stop { task, attempt, .. } => {
                 seen.extend(pods.stop(driven, Attempt { task, number: attempt }).await?);
@@ -174,9 +178,11 @@ async fn perform(
     Ok(seen)
 }
 
-/// Orders whose pods were refused and are offered again now.
+/// Orders whose pods were refused and are offered again now; none while the run is held.
 fn due(driven: &mut Driven, now: Timestamp) -> Vec<(Attempt, Box<WorkOrder>)> {
+    let held = driven.run.plan.graph.held;
     let is_due = |starting: &Starting| matches!(starting, Starting::Refused { again_at, .. } if *again_at <= now);
+    let is_due = |starting: &Starting| !held && is_due(starting);
     let tasks: Vec<TaskIndex> =
         driven.starting.iter().filter(|(_, starting)| is_due(starting)).map(|(task, _)| *task).collect();
     let mut orders = Vec::new();
@@ -297,7 +303,7 @@ fn again(unit: &Unit, driven: &Driven, others: [Option<Timestamp>; 2]) -> Action
             let awaited = matches!(driven.run.phase(*task), pintail_engine::Phase::Starting { .. });
             Some(shown_by(*at)).filter(|shown_by| awaited && *shown_by > now)
         }
-        Starting::Refused { again_at, .. } => Some(*again_at),
+        Starting::Refused { again_at, .. } => Some(*again_at).filter(|_| !driven.run.plan.graph.held),
     });
     let waiting = (!driven.waiting.is_empty()).then(|| later(now, Duration::from_secs(30)));
     let mut tasks = (0..).map(TaskIndex).take(driven.run.plan.tasks.len());

@@ -81,7 +81,7 @@ pub enum Starting {
     Created {
         at: Timestamp,
     },
-    /// The cluster did not take it, and may later.
+    /// The cluster did not take it and may later, or the run is held.
     Refused {
         attempt: u32,
         order: Box<WorkOrder>,

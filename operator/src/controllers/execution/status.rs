@@ -68,11 +68,14 @@ fn overlay(run: &Run, shown: &Shown) -> Option<(Reason, String)> {
     if tasks.map(|task| run.phase(task)).any(|phase| matches!(phase, Phase::Running { .. })) {
         return None;
     }
+    if shown.suspended {
+        return Some((Reason::Suspended, "the run is suspended: nothing new starts".to_owned()));
+    }
     if let Some((task, waiting)) = shown.waiting.first_key_value() {
         let name = run.plan.tasks.get(task.0 as usize).map_or("?", |planned| planned.name.as_str());
         return Some((waiting.reason, excerpt(&format!("task {name}: {}", waiting.message), 4096)));
     }
-    shown.suspended.then(|| (Reason::Suspended, "the run is suspended: nothing new starts".to_owned()))
+    None
 }
 
 /// How soon a change is worth a write.
