@@ -14,7 +14,7 @@ pub(crate) struct Trouble {
     root: String,
     /// Who answers, or should.
     server: String,
-    /// Without one the client asks the machine for a role, which nobody answers outside a cloud.
+    /// Without one the client asks the machine for its role, which nobody answers outside a cloud.
     has_credential: bool,
 }
 
@@ -25,6 +25,8 @@ const CREDENTIAL_VARIABLES: [&str; 4] = [
     "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
     "AWS_CONTAINER_CREDENTIALS_FULL_URI",
 ];
+/// Where a machine tells its role: one of them stands in errors of asking for that, and in no error of a bucket.
+const METADATA_PATHS: [&str; 2] = ["/latest/api/token", "/latest/meta-data/"];
 /// Codes of refusals that S3 sends with status 400.
 const CREDENTIAL_CODES: [&str; 4] =
     ["ExpiredToken", "InvalidToken", "AuthorizationHeaderMalformed", "RequestTimeTooSkewed"];
@@ -73,7 +75,7 @@ impl Trouble {
             Error::InvalidPath { .. } | Error::NotSupported { .. } | Error::NotImplemented { .. } => {
                 StoreErrorClass::Invalid
             }
-            _ if !self.has_credential => {
+            _ if !self.has_credential && METADATA_PATHS.iter().any(|path| text.contains(path)) => {
                 let cause = "there is no credential in the environment".to_owned();
                 return (StoreErrorClass::NoCredential, cause);
             }
@@ -123,5 +125,27 @@ fn without_user(url: &str) -> String {
             format!("{scheme}://{}", host.split(['?', '#']).next().unwrap_or(host))
         }
         None => url.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn class(text: &'static str) -> StoreErrorClass {
+        let error = Error::Generic { store: "S3", source: text.into() };
+        Trouble::new("bucket", "", &Variables::new()).error("read", "a/b", &error).class()
+    }
+
+    #[test]
+    fn a_bucket_that_does_not_answer_is_no_missing_role() {
+        let unanswered = "Error performing PUT http://169.254.169.254/latest/api/token in 3s - HTTP error";
+        assert_eq!(class(unanswered), StoreErrorClass::NoCredential);
+        let no_role = "Error performing GET http://169.254.169.254/latest/meta-data/iam/security-credentials/ in 1ms - \
+                       Server returned non-2xx status code: 404 Not Found: ";
+        assert_eq!(class(no_role), StoreErrorClass::NoCredential);
+        let hiccup = "Error performing GET https://s3.example.com/bucket/a/b in 12s, after 6 retries - Server returned \
+                      non-2xx status code: 503 Service Unavailable: ";
+        assert_eq!(class(hiccup), StoreErrorClass::Unreachable);
     }
 }

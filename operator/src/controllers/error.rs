@@ -65,7 +65,11 @@ pub fn words(error: &kube::Error) -> String {
 pub fn is_passing(error: &StoreError) -> bool {
     matches!(
         error.class(),
-        StoreErrorClass::Unreachable | StoreErrorClass::Denied | StoreErrorClass::NoSpace | StoreErrorClass::ReadOnly
+        StoreErrorClass::Unreachable
+            | StoreErrorClass::NoCredential
+            | StoreErrorClass::Denied
+            | StoreErrorClass::NoSpace
+            | StoreErrorClass::ReadOnly
     )
 }
 
