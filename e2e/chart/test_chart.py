@@ -169,6 +169,12 @@ def test_in_some_namespaces_the_operator_has_no_rights_elsewhere(helm):
             assert rules(role) == rules(everywhere)
 
 
+def test_the_network_policy_is_for_tasks_and_readers(helm):
+    (policy, *_) = [thing for thing in of_kind(helm.objects("namespaces"), "NetworkPolicy") if thing["metadata"]["name"] == "pintail-task"]
+    (expression,) = policy["spec"]["podSelector"]["matchExpressions"]
+    assert expression == {"key": "app.kubernetes.io/name", "operator": "In", "values": ["pintail-task", "pintail-reader"]}
+
+
 # --- pods
 
 
