@@ -47,6 +47,8 @@ class Rounds:
     installation: Installation
     postgres: object
     folder: object
+    # Namespaces of an earlier test may not be gone yet.
+    name: str
     over: threading.Event = field(default_factory=threading.Event)
     ended: list[tuple[str, OnCluster, Observed]] = field(default_factory=list)
     namespaces: list[str] = field(default_factory=list)
@@ -55,7 +57,7 @@ class Rounds:
         at = number
         while not self.over.is_set():
             name = DISTURBED[at % len(DISTURBED)]
-            where = f"faults-{at}-{name}"
+            where = f"{self.name}-{at}-{name}"
             self.namespaces.append(f"e2e-{where}")
             scenario = retried(
                 lambda: OnCluster(SCENARIOS[name], self.installation, self.postgres, self.folder / where, where)
@@ -146,8 +148,8 @@ def assert_no_attempt_twice(events: list[dict]) -> collections.Counter:
 
 
 @pytest.fixture
-def rounds(installation, postgres, tmp_path):
-    rounds = Rounds(installation, postgres, tmp_path)
+def rounds(installation, postgres, tmp_path, request):
+    rounds = Rounds(installation, postgres, tmp_path, "sleeper" if "sleeps" in request.node.name else "killed")
     yield rounds
     for namespace in rounds.namespaces:
         installation.delete_namespace(namespace, wait=False)

@@ -41,7 +41,7 @@ POISON = [
     document("Workflow", "tasks-are-no-list", spec={"tasks": "none"}),
     document("Workflow", "no-spec"),
     document("Execution", "reference-is-a-number", spec={"workflowRef": 7}),
-    document("Connection", "kind-unknown", spec={"telepathy": {"to": "everyone"}}),
+    document("Connection", "bucket-is-a-text", spec={"s3": "everywhere"}),
 ]
 
 

@@ -66,7 +66,7 @@ def test_kubectl_shows_what_matters(on_cluster, installation):
     assert executions["retail-summary-1"]["STATUS"] == "Succeeded", shown
     assert executions["retail-summary-1"]["PROGRESS"] == "4/4", shown
     assert executions["retail-summary-1"]["WORKFLOW"] == "retail-summary", shown
-    assert re.fullmatch(r"[\d.]+m?s", executions["retail-summary-1"]["DURATION"]), shown
+    assert re.fullmatch(r"(\d+(ms|[hms]))+", executions["retail-summary-1"]["DURATION"]), shown
     artifacts = {row["CREATED-BY"]: row for row in tables["artifact"]}
     assert artifacts["recent-orders-0"]["ROWS"] == "19711", shown
     assert artifacts["recent-orders-0"]["URI"].startswith("s3://pintail-store/results/"), shown
