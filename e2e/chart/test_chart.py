@@ -158,9 +158,12 @@ def test_in_one_namespace_alone_nothing_is_asked_of_the_cluster(helm):
     assert {thing["metadata"]["namespace"] for thing in helm.objects("single")} == {"pintail-system"}
 
 
-def test_in_some_namespaces_the_operator_has_no_rights_elsewhere(helm):
+def test_in_some_namespaces_the_operator_can_elsewhere_only_let_versions_go(helm):
     objects = helm.objects("namespaces")
-    assert not of_kind(objects, "ClusterRoleBinding")
+    bound = {binding["roleRef"]["name"] for binding in of_kind(objects, "ClusterRoleBinding")}
+    assert bound == {"pintail-release-pintail-system"}
+    (release,) = [role for role in of_kind(objects, "ClusterRole") if role["metadata"]["name"] in bound]
+    assert rules(release) == {("pintail.dev", "artifacts", verb, "") for verb in ("get", "list", "watch", "patch")}
     roles = of_kind(objects, "Role")
     assert {role["metadata"]["namespace"] for role in roles} == {"team-a", "team-b", "pintail-system"}
     everywhere = [role for role in of_kind(helm.objects("least"), "ClusterRole") if role["metadata"]["name"] == "pintail-operator"][0]

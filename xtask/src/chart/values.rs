@@ -57,8 +57,9 @@ pub struct Crds {
 #[derive(Default, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Scope {
-    /// Only these; all of the cluster if there are none. The rights are then Roles in these namespaces. Where it is the
-    /// release's own namespace alone, the chart makes no ClusterRole at all.
+    /// Only these; all of the cluster if there are none. The rights are then Roles in these namespaces, and one ClusterRole
+    /// to let Artifacts go whose namespace is deleted. Where it is the release's own namespace alone, the chart makes no
+    /// ClusterRole at all: delete Artifacts before that namespace.
     #[schemars(extend("uniqueItems" = true))]
     pub namespaces: Vec<String>,
 }
