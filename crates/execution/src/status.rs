@@ -13,6 +13,11 @@ use crate::scope::uri;
 
 /// Tasks that a status lists one by one; the rest are in its counts.
 const TASKS_LISTED: usize = 50;
+/// What the definitions of the objects allow: an API server takes no object that has more.
+const MESSAGE_BYTES: usize = 1024;
+const COLUMNS: usize = 1000;
+const COLUMN_NAME_BYTES: usize = 255;
+const COLUMN_TYPE_BYTES: usize = 1024;
 
 impl Run {
     /// The status of the run at `now`. `before` holds the conditions of the last one, whose times stay where nothing
@@ -100,7 +105,7 @@ impl Run {
             duration_text(ended.duration_since(started))
         });
         api::TaskStatus {
-            message: self.message(task, &phase),
+            message: self.message(task, &phase).map(|message| excerpt(&message, MESSAGE_BYTES)),
             rows: self.rows(index),
             name,
             state: state.to_owned(),
@@ -217,14 +222,25 @@ impl Run {
     }
 }
 
+/// The first columns of a table, for people: the files have all of them as they are.
 pub(crate) fn columns(columns: &[ResultColumn]) -> Vec<api::Column> {
     let column = |column: &ResultColumn| api::Column {
-        name: column.name.clone(),
-        data_type: column.data_type.clone(),
+        name: excerpt(&column.name, COLUMN_NAME_BYTES),
+        data_type: excerpt(&column.data_type, COLUMN_TYPE_BYTES),
         nullable: None,
         source: None,
     };
-    columns.iter().map(column).collect()
+    columns.iter().take(COLUMNS).map(column).collect()
+}
+
+/// The text, or its beginning where it has more than so many bytes.
+fn excerpt(text: &str, bytes: usize) -> String {
+    const CUT: &str = "…";
+    if text.len() <= bytes {
+        return text.to_owned();
+    }
+    let end = text.floor_char_boundary(bytes.saturating_sub(CUT.len()));
+    format!("{}{CUT}", text.get(..end).unwrap_or_default())
 }
 
 /// The word for a phase, and the attempt that it speaks of.
@@ -276,6 +292,20 @@ fn progress(counts: api::TaskCounts) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn columns_stay_within_what_an_api_server_takes() {
+        let column = |index| ResultColumn {
+            name: format!("{index}{}", "ü".repeat(200)),
+            data_type: format!("STRUCT({})", "field INTEGER, ".repeat(100)),
+        };
+        let many: Vec<ResultColumn> = (0..1200).map(column).collect();
+        let listed = columns(&many);
+        assert_eq!(listed.len(), 1000);
+        assert!(listed.iter().all(|column| column.name.len() <= 255 && column.data_type.len() <= 1024));
+        assert!(listed[0].data_type.starts_with("STRUCT(field") && listed[0].data_type.ends_with('…'));
+        assert_eq!(excerpt("VARCHAR", COLUMN_TYPE_BYTES), "VARCHAR");
+    }
 
     #[test]
     fn durations_read_as_manifests_write_them() {

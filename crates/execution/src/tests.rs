@@ -426,6 +426,20 @@ fn a_locked_database_is_waited_for_as_long_as_its_connection_allows() {
 }
 
 #[test]
+fn a_long_failure_is_cut_to_what_an_api_server_takes() {
+    let (plan, connections) = plan_of(LOAD);
+    let run = Run::new(plan, context("u1"), Vec::new(), Reusable::new()).unwrap();
+    let mut world = World { run, connections, now: Timestamp::UNIX_EPOCH, started: Vec::new() };
+    world.step(Vec::new());
+    let failure = Failure { class: FailureClass::Permanent, reason: "BinderError".into(), message: "x".repeat(3000) };
+    world.step(vec![Seen::Failed { task: TaskIndex(0), attempt: 1, failure, report: None, at: world.now }]);
+    let status = world.run.status(&[], world.now).unwrap();
+    let message = status.task_list[0].message.clone().unwrap();
+    assert!(message.starts_with("BinderError: xxx") && message.len() <= 1024, "{}", message.len());
+    assert_eq!(status.failures[0].message.len(), 3000);
+}
+
+#[test]
 fn an_attempt_that_took_too_long_is_said_to_have() {
     let (plan, connections) = plan_of(&LOAD.replace("      writes:", "      timeout: 2s\n      writes:"));
     let run = Run::new(plan, context("u1"), Vec::new(), Reusable::new()).unwrap();

@@ -14,6 +14,7 @@ use pintail_protocol::WorkOrder;
 use super::attempt::{Asked, Attempt, Pods, offered_again, shown_by};
 use super::finish;
 use super::memory::{Driven, Remembered, Starting};
+use super::refusal::is_never_taken;
 use super::restore::restore;
 use super::status::{self, Change, Shown};
 use super::{Subject, later, until};
@@ -222,8 +223,9 @@ async fn save(
     driven: &mut Driven,
 ) -> Result<Option<Timestamp>, ReconcileError> {
     let now = unit.context.clock.now();
+    let waiting = driven.waiting.clone();
     let mut shown = Shown::new(&subject.execution, now);
-    shown.waiting = driven.waiting.iter().map(|(task, waiting)| (*task, waiting)).collect();
+    shown.waiting = waiting.iter().map(|(task, waiting)| (*task, waiting)).collect();
     let mut status = match status::of_run(&driven.run, &driven.written.conditions, &shown) {
         Ok(status) => status,
         Err(error) => status::too_large(&driven.written, &error.to_string(), &shown),
@@ -242,8 +244,7 @@ async fn save(
     if now < due {
         return Ok(Some(due));
     }
-    let objects = unit.api(&unit.executions, &subject.namespace);
-    if let Some(written) = write_status(&objects, &driven.object, &status).await? {
+    if let Some(written) = write(unit, subject, driven, &mut status, &shown).await? {
         remembered.version = version(&written);
         driven.object = written;
     }
@@ -255,6 +256,24 @@ async fn save(
     }
     (driven.written, driven.written_at, driven.unwritten_since) = (status, now, None);
     Ok(None)
+}
+
+/// Writes the status of a run. Where the API server will never take it, the run ends with one that says so.
+pub async fn write(
+    unit: &Unit,
+    subject: &Subject,
+    driven: &Driven,
+    status: &mut api::ExecutionStatus,
+    shown: &Shown<'_>,
+) -> Result<Option<DynamicObject>, ReconcileError> {
+    let objects = unit.api(&unit.executions, &subject.namespace);
+    match write_status(&objects, &driven.object, status).await {
+        Err(error) if is_never_taken(&error) => {
+            *status = status::too_large(&driven.written, &error.to_string(), shown);
+            write_status(&objects, &driven.object, status).await
+        }
+        written => written,
+    }
 }
 
 fn elapsed(from: Timestamp, to: Timestamp) -> Duration {

@@ -13,7 +13,7 @@ use pintail_engine::RunOutcome;
 use pintail_execution::Run;
 
 use super::attempt::Pods;
-use super::drive::happened;
+use super::drive::{happened, write};
 use super::facts::{PodFacts, pod_facts};
 use super::memory::{Driven, Remembered};
 use super::pod::{ATTEMPT_ANNOTATION, TASK_ANNOTATION};
@@ -45,14 +45,13 @@ pub async fn conclude(
     if let Some(message) = &refused {
         status::fail(&mut status, Reason::PublishFailed, message, &shown);
     }
-    let objects = unit.api(&unit.executions, &subject.namespace);
-    let written = write_status(&objects, &driven.object, &status).await?;
+    let written = write(unit, subject, &driven, &mut status, &shown).await?;
     let object = written.unwrap_or_else(|| driven.object.clone());
     remembered.version = version(&object);
     for happened in happened(&driven.written, &status) {
         event::record(&unit.context, &object, &happened).await;
     }
-    let outcome = driven.run.outcome().filter(|_| refused.is_none());
+    let outcome = driven.run.outcome().filter(|_| !status::is_of_the_run(&status));
     event::record(&unit.context, &object, &ended(outcome, &status)).await;
     unit.context.metrics.execution_ended(match outcome {
         Some(RunOutcome::Succeeded) => "succeeded",

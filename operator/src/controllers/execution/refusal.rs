@@ -5,6 +5,14 @@ use pintail_api::ConditionReason;
 use pintail_protocol::{Failure, FailureClass};
 
 use super::facts::{Waiting, failure};
+use crate::controllers::error::ReconcileError;
+
+/// Whether the API server will never take the object as it is: it is invalid or too large.
+pub fn is_never_taken(error: &ReconcileError) -> bool {
+    let ReconcileError::Kubernetes { error: kube::Error::Api(status), .. } = error else { return false };
+    // etcd's own limit comes as an internal error.
+    matches!(status.code, 400 | 413 | 422) || status.message.contains("request is too large")
+}
 
 #[derive(Clone, Debug, PartialEq)]
 pub enum Refusal {
@@ -44,6 +52,19 @@ pub fn refusal(status: &Status) -> Refusal {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_invalid_or_too_large_object_is_never_taken() {
+        let answered = |code, message: &str| ReconcileError::Kubernetes {
+            action: "write".to_owned(),
+            error: kube::Error::Api(Box::new(Status::failure(message, "").with_code(code))),
+        };
+        assert!(is_never_taken(&answered(422, "status.taskList[0].message: Too long")));
+        assert!(is_never_taken(&answered(413, "limit is 3145728")));
+        assert!(is_never_taken(&answered(500, "etcdserver: request is too large")));
+        assert!(!is_never_taken(&answered(500, "etcdserver: request timed out")));
+        assert!(!is_never_taken(&ReconcileError::Conflict));
+    }
 
     #[test]
     fn a_refused_pod_waits_or_fails_by_what_the_server_says() {

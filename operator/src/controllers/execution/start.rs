@@ -13,6 +13,7 @@ use super::drive;
 use super::history::committed_of;
 use super::inputs::{self, NoVersion};
 use super::memory::Remembered;
+use super::refusal::is_never_taken;
 use super::status::{self, Shown};
 use super::{Subject, later, until};
 use crate::Settings;
@@ -240,14 +241,23 @@ async fn pin(
     leftovers::announce(&unit.context.store, &run).await?;
     let before = conditions(&subject.object);
     let shown = Shown::new(&subject.execution, now);
-    let mut status = status::of_run(&run, &before, &shown).map_err(|error| ReconcileError::Other(error.to_string()))?;
+    let mut status = match status::of_run(&run, &before, &shown) {
+        Ok(status) => status,
+        Err(error) => return end(unit, &subject, remembered, Reason::RecordTooLarge, &error.to_string()).await,
+    };
     if let Some(resolved) = &mut status.resolved {
         resolve(resolved, &unit.context.settings);
         resolved.reuses = reuses;
     }
     let objects = unit.api(&unit.executions, &subject.namespace);
-    let written = write_status(&objects, &subject.object, &status).await?;
+    let written = write_status(&objects, &subject.object, &status).await;
     drop(held);
+    let written = match written {
+        Err(error) if is_never_taken(&error) => {
+            return end(unit, &subject, remembered, Reason::RecordTooLarge, &error.to_string()).await;
+        }
+        written => written?,
+    };
     let object = written.unwrap_or_else(|| subject.object.clone());
     remembered.version = version(&object);
     let revision = &run.plan.revision;

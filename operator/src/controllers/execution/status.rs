@@ -179,6 +179,13 @@ pub fn fail(status: &mut api::ExecutionStatus, reason: Reason, message: &str, sh
     }
 }
 
+/// Whether the run failed for a reason of its own, whatever its tasks did.
+pub fn is_of_the_run(status: &api::ExecutionStatus) -> bool {
+    let mut conditions = status.conditions.iter();
+    let succeeded = conditions.find(|found| found.condition_type == ConditionType::Succeeded);
+    succeeded.is_some_and(|found| matches!(found.reason, Reason::PublishFailed | Reason::RecordTooLarge))
+}
+
 fn excerpt(text: &str, bytes: usize) -> String {
     text.get(..text.floor_char_boundary(bytes)).unwrap_or_default().to_owned()
 }
