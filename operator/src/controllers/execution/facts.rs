@@ -112,7 +112,9 @@ fn ended_outcome(pod: &Pod, code: i32, reason: &str, said: Option<TerminationMes
         return EndedOutcome::Superseded;
     }
     if let Some(failure) = said.and_then(|said| said.failure) {
-        return EndedOutcome::Failed { failure, report };
+        // Told to stop, the runner does not know why; the cluster may.
+        let known = pod_failure(pod).filter(|_| failure.class == FailureClass::Interrupted);
+        return known.map_or(EndedOutcome::Failed { failure, report }, EndedOutcome::Unknown);
     }
     if reason == "OOMKilled" {
         let message = "the attempt used more memory than its limit: raise `resources.memory`, or let the task do less";
@@ -306,6 +308,23 @@ mod tests {
             (
                 disrupted("DeletionByTaintManager", json!([terminated(143, "Error", Value::Null)])),
                 "unknown: Infrastructure Evicted",
+            ),
+        ] {
+            assert_eq!(word(&facts(status.clone())), expected, "{status}");
+        }
+    }
+
+    #[test]
+    fn the_cluster_knows_better_than_the_runner_why_it_was_told_to_stop() {
+        let told = json!([terminated(130, "Error", said("Interrupted"))]);
+        let evicted = |message: &str| json!({ "phase": "Failed", "reason": "Evicted", "message": message, "containerStatuses": told });
+        for (status, expected) in [
+            (evicted("Usage of EmptyDir volume \"scratch\" exceeds the limit \"1Gi\". "), "unknown: Transient DiskFull"),
+            (disrupted("PreemptionByScheduler", told.clone()), "unknown: Infrastructure Preempted"),
+            (json!({ "phase": "Failed", "containerStatuses": told }), "failed: Interrupted BinderError, report named: true"),
+            (
+                disrupted("EvictionByEvictionAPI", json!([terminated(4, "Error", said("Permanent"))])),
+                "failed: Permanent BinderError, report named: true",
             ),
         ] {
             assert_eq!(word(&facts(status.clone())), expected, "{status}");
