@@ -74,6 +74,8 @@ pub enum ConditionReason {
     VolumeMissing,
     /// The object store does not answer, or refuses.
     StoreUnreachable,
+    /// The cluster refuses, again and again, what the Execution needs next.
+    ClusterRefuses,
     /// The object is valid and usable.
     Valid,
     /// The object has problems, listed in the message.
@@ -115,6 +117,7 @@ impl ConditionReason {
             Self::ServiceAccountMissing => "ServiceAccountMissing",
             Self::VolumeMissing => "VolumeMissing",
             Self::StoreUnreachable => "StoreUnreachable",
+            Self::ClusterRefuses => "ClusterRefuses",
             Self::Valid => "Valid",
             Self::Invalid => "Invalid",
             Self::Published => "Published",

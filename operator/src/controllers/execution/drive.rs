@@ -98,7 +98,10 @@ async fn advance(
         if driven.run.outcome().is_some() {
             return finish::conclude(unit, subject, remembered, *driven).await;
         }
-        seen = perform(unit, &mut driven, std::mem::take(&mut commands), &connections).await?;
+        seen = match perform(unit, &mut driven, std::mem::take(&mut commands), &connections).await {
+            Ok(seen) => seen,
+            Err(error) => return hold_up(unit, subject, remembered, driven, error).await,
+        };
         if seen.is_empty() {
             break;
         }
@@ -109,6 +112,20 @@ async fn advance(
     let action = again(unit, &driven, [write_at, tidy_at]);
     remembered.driven = Some(driven);
     Ok(action)
+}
+
+/// What was seen is recorded though not all could be done: tasks that have ended have ended.
+async fn hold_up(
+    unit: &Unit,
+    subject: &Subject,
+    remembered: &mut Remembered,
+    mut driven: Box<Driven>,
+    error: ReconcileError,
+) -> Result<Action, ReconcileError> {
+    driven.written_at = Timestamp::MIN;
+    driven.trouble = status::trouble(&error, remembered.failures.saturating_add(1));
+    save(unit, subject, remembered, &mut driven).await?;
+    Err(error)
 }
 
 /// What can be seen of the attempts under way.
@@ -226,6 +243,7 @@ async fn save(
     let waiting = driven.waiting.clone();
     let mut shown = Shown::new(&subject.execution, now);
     shown.waiting = waiting.iter().map(|(task, waiting)| (*task, waiting)).collect();
+    shown.trouble.clone_from(&driven.trouble);
     let mut status = match status::of_run(&driven.run, &driven.written.conditions, &shown) {
         Ok(status) => status,
         Err(error) => status::too_large(&driven.written, &error.to_string(), &shown),

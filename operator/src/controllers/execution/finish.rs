@@ -17,6 +17,7 @@ use super::drive::{happened, write};
 use super::facts::{PodFacts, pod_facts};
 use super::memory::{Driven, Remembered};
 use super::pod::{ATTEMPT_ANNOTATION, TASK_ANNOTATION};
+use super::refusal::{Refusal, refusal};
 use super::status::{self, Shown};
 use super::{Subject, history, later, until};
 use crate::controllers::artifact;
@@ -83,10 +84,10 @@ async fn publish(unit: &Unit, run: &Run) -> Result<Option<String>, ReconcileErro
         match artifacts.create(&PostParams::default(), &made).await {
             Ok(_) => {}
             Err(kube::Error::Api(status)) if status.is_already_exists() => {}
-            Err(error @ kube::Error::Api(_)) if is_refusal(&error) => {
-                return Ok(Some(format!("Artifact {name} could not be made: {}", words(&error))));
-            }
-            Err(error) => return Err(error).attempted(|| format!("create Artifact {name}")),
+            Err(error) => match refused(&error) {
+                Some(cause) => return Ok(Some(format!("Artifact {name} could not be made: {cause}"))),
+                None => return Err(error).attempted(|| format!("create Artifact {name}")),
+            },
         }
     }
     if run.outcome() == Some(RunOutcome::Succeeded) {
@@ -95,8 +96,10 @@ async fn publish(unit: &Unit, run: &Run) -> Result<Option<String>, ReconcileErro
     Ok(None)
 }
 
-fn is_refusal(error: &kube::Error) -> bool {
-    matches!(error, kube::Error::Api(status) if matches!(status.code, 400 | 413 | 422))
+/// Why the cluster will never take an Artifact; none where it may later.
+fn refused(error: &kube::Error) -> Option<String> {
+    let kube::Error::Api(status) = error else { return None };
+    matches!(refusal(status), Refusal::Fail(_)).then(|| words(error))
 }
 
 pub async fn reconcile(unit: &Unit, subject: Subject, remembered: &mut Remembered) -> Result<Action, ReconcileError> {
@@ -227,4 +230,24 @@ fn is_live(run: &Run, pod: &Pod) -> bool {
     let number = annotations.get(ATTEMPT_ANNOTATION).and_then(|number| number.parse::<u32>().ok());
     let (Some(task), Some(number)) = (task.and_then(|task| u32::try_from(task).ok()), number) else { return false };
     run.phase(pintail_engine::TaskIndex(task)).live_attempt().is_some_and(|live| live <= number)
+}
+
+#[cfg(test)]
+mod tests {
+    use kube::core::Status;
+
+    use super::*;
+
+    fn answered(code: u16, message: &str) -> kube::Error {
+        kube::Error::Api(Box::new(Status::failure(message, "").with_code(code)))
+    }
+
+    #[test]
+    fn an_artifact_that_a_policy_denies_is_not_asked_for_again() {
+        let denied = refused(&answered(403, "admission webhook \"policy\" denied the request: no"));
+        assert!(denied.is_some_and(|cause| cause.contains("denied the request")));
+        assert!(refused(&answered(422, "spec.columns: Too many")).is_some());
+        assert_eq!(refused(&answered(403, "exceeded quota: small")), None);
+        assert_eq!(refused(&answered(500, "etcdserver: request timed out")), None);
+    }
 }

@@ -38,6 +38,8 @@ pub struct Remembered {
     pub version: u64,
     /// The next look must be at the API server itself.
     pub read_live: bool,
+    /// Reconciles in a row that failed.
+    pub failures: u32,
     pub driven: Option<Box<Driven>>,
     /// By uid of pod: since when the end of its attempt is recorded.
     pub recorded: HashMap<String, Timestamp>,
@@ -59,6 +61,8 @@ pub struct Driven {
     pub unwritten_ends: Vec<Timestamp>,
     /// What attempts wait for that are under way.
     pub waiting: BTreeMap<TaskIndex, Waiting>,
+    /// Why not all could be done that was to be.
+    pub trouble: Option<(api::ConditionReason, String)>,
 }
 
 impl Driven {
@@ -72,6 +76,7 @@ impl Driven {
             unwritten_ends: Vec::new(),
             starting: BTreeMap::new(),
             waiting: BTreeMap::new(),
+            trouble: None,
         }
     }
 }

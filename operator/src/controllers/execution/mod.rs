@@ -43,21 +43,26 @@ pub async fn reconcile(unit: Arc<Unit>, object: Arc<DynamicObject>) -> Result<Ac
     if let Err(error) = &result {
         // Whatever was under way is found out anew from what is recorded.
         remembered.driven = None;
-        show_store_trouble(&unit, &object, &mut remembered, error).await;
+        if !matches!(error, ReconcileError::Conflict) {
+            remembered.failures = remembered.failures.saturating_add(1);
+        }
+        show_trouble(&unit, &object, &mut remembered, error).await;
         remembered.read_live = matches!(error, ReconcileError::Conflict);
+    } else {
+        remembered.failures = 0;
     }
     unit.memory.put(uid, remembered);
     result
 }
 
-/// A store that does not answer holds runs up, which people should see. What cannot be written is left: it is tried again.
-async fn show_store_trouble(unit: &Unit, object: &DynamicObject, remembered: &mut Remembered, error: &ReconcileError) {
-    let ReconcileError::Store(cause) = error else { return };
+/// What holds runs up people should see. What cannot be written is left: it is tried again.
+async fn show_trouble(unit: &Unit, object: &DynamicObject, remembered: &mut Remembered, error: &ReconcileError) {
+    let Some((reason, message)) = status::trouble(error, remembered.failures) else { return };
     let Ok(execution) = decode::<api::Execution>(object) else { return };
     if version(object) < remembered.version || matches!(stage(&execution), Stage::Ended) {
         return;
     }
-    let status = status::store_trouble(&execution, &cause.to_string(), unit.context.clock.now());
+    let status = status::held_up(&execution, reason, &message, unit.context.clock.now());
     let objects = unit.api(&unit.executions, &object.namespace().unwrap_or_default());
     match write_status(&objects, object, &status).await {
         Ok(Some(written)) => remembered.version = version(&written),

@@ -9,12 +9,16 @@ use pintail_engine::{Phase, TaskIndex};
 use pintail_execution::{RecordError, Run};
 
 use super::facts::Waiting;
+use super::refusal::{Refusal, refusal};
+use crate::controllers::error::ReconcileError;
 
 /// What a cluster adds to the status of a run.
 pub struct Shown<'a> {
     pub generation: Option<i64>,
     pub suspended: bool,
     pub waiting: BTreeMap<TaskIndex, &'a Waiting>,
+    /// What holds the whole run up.
+    pub trouble: Option<(Reason, String)>,
     pub now: Timestamp,
 }
 
@@ -24,6 +28,7 @@ impl Shown<'_> {
             generation: execution.metadata.generation,
             suspended: execution.spec.suspend == Some(true),
             waiting: BTreeMap::new(),
+            trouble: None,
             now,
         }
     }
@@ -63,6 +68,9 @@ pub fn of_run(run: &Run, before: &[api::Condition], shown: &Shown) -> Result<api
 fn overlay(run: &Run, shown: &Shown) -> Option<(Reason, String)> {
     if run.outcome().is_some() {
         return None;
+    }
+    if shown.trouble.is_some() {
+        return shown.trouble.clone();
     }
     let tasks = (0..).map(TaskIndex).take(run.plan.tasks.len());
     if tasks.map(|task| run.phase(task)).any(|phase| matches!(phase, Phase::Running { .. })) {
@@ -131,8 +139,26 @@ pub fn unreadable(execution: &api::Execution, cause: &str, now: Timestamp) -> ap
     status
 }
 
-/// Says that a run waits for the store.
-pub fn store_trouble(execution: &api::Execution, cause: &str, now: Timestamp) -> api::ExecutionStatus {
+/// Failures in a row from which on people are told of what may have passed by itself.
+const LASTING: u32 = 4;
+
+/// What people are told of a reconcile that failed, the last of `failures` in a row.
+pub fn trouble(error: &ReconcileError, failures: u32) -> Option<(Reason, String)> {
+    let message = excerpt(&error.to_string(), 4096);
+    let answer = match error {
+        ReconcileError::Kubernetes { error: kube::Error::Api(status), .. } => Some(refusal(status)),
+        _ => None,
+    };
+    match (error, answer) {
+        (ReconcileError::Conflict, _) => None,
+        (ReconcileError::Store(_), _) => Some((Reason::StoreUnreachable, message)),
+        (_, Some(Refusal::Wait(waiting))) => Some((waiting.reason, message)),
+        _ => (failures >= LASTING).then_some((Reason::ClusterRefuses, message)),
+    }
+}
+
+/// Says what holds a run up.
+pub fn held_up(execution: &api::Execution, reason: Reason, cause: &str, now: Timestamp) -> api::ExecutionStatus {
     let mut status = execution.status.clone().unwrap_or_default();
     let states =
         [(ConditionType::Succeeded, ConditionStatus::Unknown), (ConditionType::Reconciling, ConditionStatus::True)];
@@ -140,7 +166,7 @@ pub fn store_trouble(execution: &api::Execution, cause: &str, now: Timestamp) ->
         let condition = api::Condition {
             condition_type,
             status: state,
-            reason: Reason::StoreUnreachable,
+            reason,
             message: excerpt(cause, 4096),
             last_transition_time: now.to_string(),
             observed_generation: execution.metadata.generation,
@@ -214,6 +240,22 @@ mod tests {
         assert_eq!(change(&before, &status(0, 1, Reason::Running)), Change::Small);
         assert_eq!(change(&before, &status(1, 0, Reason::Running)), Change::Large);
         assert_eq!(change(&before, &status(0, 0, Reason::Unschedulable)), Change::Large);
+    }
+
+    #[test]
+    fn what_fails_again_and_again_is_shown() {
+        let answered = |code, message: &str| ReconcileError::Kubernetes {
+            action: "create pod a".to_owned(),
+            error: kube::Error::Api(Box::new(kube::core::Status::failure(message, "").with_code(code))),
+        };
+        let webhook = answered(500, "failed calling webhook \"deny.example.com\": connection refused");
+        assert_eq!(trouble(&webhook, 3), None);
+        let (reason, message) = trouble(&webhook, 4).expect("lasting trouble");
+        assert_eq!(reason, Reason::ClusterRefuses);
+        assert!(message.starts_with("create pod a: failed calling webhook"), "{message}");
+        let quota = answered(403, "artifacts \"a\" is forbidden: exceeded quota: small");
+        assert_eq!(trouble(&quota, 1).map(|(reason, _)| reason), Some(Reason::QuotaExceeded));
+        assert_eq!(trouble(&ReconcileError::Conflict, 99), None);
     }
 
     #[test]
