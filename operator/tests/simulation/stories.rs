@@ -94,6 +94,30 @@ fn a_suspended_run_starts_nothing_until_it_is_resumed() {
 }
 
 #[test]
+fn what_is_asked_of_a_run_after_its_end_is_seen() {
+    simulate(async {
+        let example = example("retail-summary");
+        let world = world(&example, Script::new(seed()));
+        let work = async {
+            world.run(&example).await;
+            let name = example.workflows[0].clone();
+            let key = Key::new(Resource::named("executions"), NAMESPACE, &name);
+            let change = |run: &mut Value| run["spec"]["suspend"] = json!(true);
+            world.server.apply("user", |objects| objects.modify(&key, change)).unwrap();
+            let is_seen = || {
+                let run = world.get("executions", &name).unwrap();
+                run["metadata"]["generation"] == 2 && run["status"]["observedGeneration"] == 2
+            };
+            let seen = world.until(is_seen);
+            timeout(Duration::from_secs(300), seen).await.expect("it is seen within five minutes");
+            assert_eq!(verdict(&world, &name), json!(["True", "Succeeded"]));
+        };
+        world.through(work).await;
+        nothing_runs(&world);
+    });
+}
+
+#[test]
 fn a_task_that_never_ends_is_ended_by_its_timeout() {
     simulate(async {
         let mut script = Script::new(seed());

@@ -107,8 +107,13 @@ pub async fn reconcile(unit: &Unit, subject: Subject, remembered: &mut Remembere
     unit.pods.wait_until_ready().await;
     unit.context.metrics.execution_inactive(&subject.uid);
     end_pods(unit, &subject).await?;
+    let observed = subject.execution.status.as_ref().and_then(|status| status.observed_generation);
     if subject.execution.status.as_ref().is_some_and(|status| status.state.is_some()) {
         return record(unit, &subject, remembered).await;
+    }
+    // Whatever was asked of it after its end is seen, and changes nothing.
+    if observed != subject.execution.metadata.generation {
+        return settle(unit, &subject, remembered).await;
     }
     let now = unit.context.clock.now();
     let delete_at = delete_at(&subject.execution);
@@ -148,6 +153,25 @@ async fn record(unit: &Unit, subject: &Subject, remembered: &mut Remembered) -> 
         remembered.version = version(&written);
     }
     Ok(Action::requeue(Duration::from_millis(1)))
+}
+
+/// Says which generation of the spec was seen.
+async fn settle(unit: &Unit, subject: &Subject, remembered: &mut Remembered) -> Result<Action, ReconcileError> {
+    let status = settled(&subject.execution);
+    let objects = unit.api(&unit.executions, &subject.namespace);
+    if let Some(written) = write_status(&objects, &subject.object, &status).await? {
+        remembered.version = version(&written);
+    }
+    Ok(Action::requeue(Duration::from_millis(1)))
+}
+
+fn settled(execution: &api::Execution) -> api::ExecutionStatus {
+    let mut status = execution.status.clone().unwrap_or_default();
+    status.observed_generation = execution.metadata.generation;
+    for condition in &mut status.conditions {
+        condition.observed_generation = execution.metadata.generation;
+    }
+    status
 }
 
 fn delete_at(execution: &api::Execution) -> Option<Timestamp> {
