@@ -57,8 +57,9 @@ pub async fn reconcile(unit: &Unit, subject: Subject, remembered: &mut Remembere
         Prepared::Ready(ready) => pin(unit, subject, remembered, *ready).await,
         Prepared::Refused(reason, message) => end(unit, &subject, remembered, reason, &message).await,
         Prepared::Waits(reason, message) => {
-            let deadline = later(created(&subject), start_deadline(spec));
-            if unit.context.clock.now() < deadline {
+            let now = unit.context.clock.now();
+            let deadline = later(waits_since(&conditions(&subject.object), now), start_deadline(spec));
+            if now < deadline {
                 return wait(unit, &subject, remembered, reason, &message, Some(deadline)).await;
             }
             let message = format!("waited in vain until {deadline:.0}, as `startDeadline` allows: {message}");
@@ -72,8 +73,21 @@ fn start_deadline(spec: &api::ExecutionSpec) -> Duration {
     given.unwrap_or(START_DEADLINE)
 }
 
-fn created(subject: &Subject) -> Timestamp {
-    subject.execution.metadata.creation_timestamp.as_ref().map_or(Timestamp::MIN, |time| time.0)
+/// Since when the run has been said to wait: neither while it was suspended, nor while no operator looked.
+fn waits_since(before: &[api::Condition], now: Timestamp) -> Timestamp {
+    let waits = |found: &&api::Condition| {
+        found.condition_type == ConditionType::Reconciling
+            && found.status == ConditionStatus::True
+            && found.reason != Reason::Suspended
+    };
+    before.iter().find(waits).and_then(|found| found.last_transition_time.parse().ok()).unwrap_or(now)
+}
+
+/// The conditions before. A run that was resumed begins to wait anew.
+fn conditions_before(subject: &Subject, reason: Reason) -> Vec<api::Condition> {
+    let mut before = conditions(&subject.object);
+    before.retain(|found| found.reason != Reason::Suspended || reason == Reason::Suspended);
+    before
 }
 
 async fn prepare(unit: &Unit, subject: &Subject) -> Result<Prepared, ReconcileError> {
@@ -345,7 +359,7 @@ fn unstarted(
         (ConditionType::Reconciling, truth(ended.is_none())),
         (ConditionType::Stalled, truth(ended.is_some())),
     ];
-    let mut conditions = conditions(&subject.object);
+    let mut conditions = conditions_before(subject, reason);
     for (kind, status) in states {
         api::set_condition(&mut conditions, condition(kind, status, &said));
     }
@@ -372,4 +386,25 @@ async fn write(
 
 fn lines(problems: &[Problem]) -> String {
     problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_start_deadline_counts_from_the_first_status_that_says_it_waits() {
+        let now: Timestamp = "2026-11-20T12:00:00Z".parse().expect("a time");
+        let said = |reason| api::Condition {
+            condition_type: ConditionType::Reconciling,
+            status: ConditionStatus::True,
+            reason,
+            message: String::new(),
+            last_transition_time: "2026-11-20T11:00:00Z".to_owned(),
+            observed_generation: None,
+        };
+        assert_eq!(waits_since(&[], now), now);
+        assert_eq!(waits_since(&[said(Reason::Suspended)], now), now);
+        assert_eq!(waits_since(&[said(Reason::WorkflowMissing)], now).to_string(), "2026-11-20T11:00:00Z");
+    }
 }
