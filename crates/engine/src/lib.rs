@@ -27,5 +27,5 @@ pub use graph::*;
 pub use message::*;
 pub use phase::{Phase, SkipReason, StopReason};
 pub use readiness::{Readiness, WaitingOn};
-pub use retry::{BUSY_WAIT, INFRASTRUCTURE_BACKOFF, INFRASTRUCTURE_RETRY_LIMIT};
+pub use retry::{BUSY_BACKOFF, INFRASTRUCTURE_BACKOFF, INFRASTRUCTURE_RETRY_LIMIT};
 pub use state::{Counts, ITEM_LIMIT, RecordedState, RestoreError, RunState, TaskSummary};

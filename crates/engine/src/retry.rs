@@ -16,14 +16,23 @@ pub const INFRASTRUCTURE_RETRY_LIMIT: u32 = 5;
 pub const INFRASTRUCTURE_BACKOFF: Backoff =
     Backoff { initial: Duration::from_secs(1), factor: 2, max: Duration::from_secs(60) };
 
-/// How long an item waits that found a lock held by another run: short beside a load, long beside a failed try.
-pub const BUSY_WAIT: Duration = Duration::from_secs(1);
+/// How long an item waits that found a lock held by another run: first short beside a load, then long beside what an
+/// attempt costs that finds it held still.
+pub const BUSY_BACKOFF: Backoff = Backoff { initial: Duration::from_secs(1), factor: 2, max: Duration::from_secs(5) };
 
 /// What one item has spent of its retries.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Spent {
     pub transient: u32,
     pub infrastructure: u32,
+    /// Attempts in a row that found a lock held.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub busy: u32,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands it so")]
+fn is_zero(number: &u32) -> bool {
+    *number == 0
 }
 
 impl Spent {
@@ -34,13 +43,13 @@ impl Spent {
     /// When the next attempt may start after one that ended so, and what has been spent then; `None` if there is none.
     pub fn retry(self, policy: RetryPolicy, outcome: Outcome, now: Timestamp) -> Option<(Timestamp, Self)> {
         let (wait, spent) = match outcome {
-            Outcome::Busy => (BUSY_WAIT, self),
+            Outcome::Busy => (BUSY_BACKOFF.wait(self.busy), Self { busy: self.busy.saturating_add(1), ..self }),
             Outcome::Transient if self.transient < policy.limit => {
-                (policy.backoff.wait(self.transient), Self { transient: self.transient + 1, ..self })
+                (policy.backoff.wait(self.transient), Self { transient: self.transient + 1, busy: 0, ..self })
             }
             Outcome::Infrastructure if self.infrastructure < INFRASTRUCTURE_RETRY_LIMIT => (
                 INFRASTRUCTURE_BACKOFF.wait(self.infrastructure),
-                Self { infrastructure: self.infrastructure + 1, ..self },
+                Self { infrastructure: self.infrastructure + 1, busy: 0, ..self },
             ),
             Outcome::Transient | Outcome::Infrastructure | Outcome::Permanent | Outcome::Succeeded => return None,
         };

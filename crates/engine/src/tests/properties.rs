@@ -55,7 +55,13 @@ fn setting(on_failure: impl Strategy<Value = OnFailure>) -> impl Strategy<Value 
             }
             let items = tasks.iter().map(|(_, items, _)| *items).collect();
             let tasks = tasks.into_iter().map(|(node, _, _)| node).collect();
-            Setting { graph: Graph { tasks, on_failure, max_running, held: false }, items, behaviour, order, cancel_in: None }
+            Setting {
+                graph: Graph { tasks, on_failure, max_running, held: false },
+                items,
+                behaviour,
+                order,
+                cancel_in: None,
+            }
         },
     )
 }

@@ -31,7 +31,8 @@ fn twenty_thousand_items_run_to_the_end_and_record_in_little_room() {
 fn twenty_thousand_writers_of_one_file_run_one_after_another() {
     let mut task = node("a");
     task.locks.push(Lock { resource: "file".to_owned(), mode: LockMode::Exclusive });
-    let graph = Graph { tasks: vec![task; MANY as usize], on_failure: OnFailure::Finish, max_running: 100, held: false };
+    let graph =
+        Graph { tasks: vec![task; MANY as usize], on_failure: OnFailure::Finish, max_running: 100, held: false };
     let mut decision = advance(&graph, RunState::new(&graph), &[], at(0));
     for position in 0..MANY {
         let [action @ Action::Start { task, .. }] = decision.actions.as_slice() else {
@@ -70,7 +71,8 @@ fn a_recorded_state_that_claims_too_many_items_is_refused() {
 
 #[test]
 fn a_recorded_state_of_another_graph_is_refused() {
-    let graph = |count| Graph { tasks: vec![node("a"); count], on_failure: OnFailure::Finish, max_running: 1, held: false };
+    let graph =
+        |count| Graph { tasks: vec![node("a"); count], on_failure: OnFailure::Finish, max_running: 1, held: false };
     let recorded = RunState::new(&graph(2)).recorded().clone();
     let error = RunState::restore(&graph(1), recorded).unwrap_err();
     assert_eq!(error, RestoreError::Tasks { recorded: 2, expected: 1 });

@@ -146,8 +146,8 @@ stories! {
         1 a ended busy
         2
         3 a ended busy
-        4
-        5 a ended well";
+        5
+        6 a ended well";
 
     a_timeout_stops_the_attempt_and_counts_as_transient: "
         a: retries 1, timeout 10

@@ -15,7 +15,9 @@ use pintail_protocol::{FORMAT, Failure, FailureClass, ORDER_VARIABLE_BYTES, Repo
 use pintail_storage::{RunTask, StoreError};
 use serde_json::json;
 
-use super::facts::{Ended, EndedOutcome, PodFacts, Waiting, failure, infrastructure, pod_facts};
+use super::facts::{
+    Ended, EndedOutcome, PodFacts, WAIT_AT_MOST, Waiting, failure, infrastructure, pod_facts, scheduled_at,
+};
 use super::later;
 use super::memory::{Driven, Starting};
 use super::pod::{IDENTITY_ANNOTATION, OrderText, Owner, PodParts, build, identity_digest};
@@ -27,8 +29,6 @@ use crate::controllers::unit::Unit;
 const SHOWN_WITHIN: Duration = Duration::from_secs(10);
 /// A pod that the cluster does not take now is offered again after this time.
 const OFFERED_AGAIN: Duration = Duration::from_secs(10);
-/// Secrets, images and volumes may come late, but not for ever. Places on nodes and in quotas are waited for without end.
-const WAIT_AT_MOST: Duration = Duration::from_secs(600);
 /// A pod that was told to end and does not is deleted after this time.
 const ENDS_WITHIN_S: i64 = 120;
 
@@ -244,7 +244,9 @@ impl Pods<'_> {
         now: Timestamp,
     ) -> Result<Vec<Seen>, ReconcileError> {
         let Some(waiting) = waiting else { return Ok(Vec::new()) };
-        let since = pod.metadata.creation_timestamp.as_ref().map_or(now, |Time(at)| *at);
+        let created = || pod.metadata.creation_timestamp.as_ref().map_or(now, |Time(at)| *at);
+        // However long it waited for a node.
+        let since = scheduled_at(pod).unwrap_or_else(created);
         let for_ever = matches!(waiting.reason, Reason::Unschedulable | Reason::QuotaExceeded);
         if for_ever || now < later(since, WAIT_AT_MOST) || pod.metadata.deletion_timestamp.is_some() {
             driven.waiting.insert(attempt.task, waiting);

@@ -1,15 +1,21 @@
 //! What a pod says about its attempt. Pure: a pod in, [`PodFacts`] out.
 
+use std::time::Duration;
+
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{ContainerState, ContainerStatus, Pod, PodCondition};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use pintail_api::ConditionReason;
 use pintail_protocol::{ExitCode, Failure, FailureClass, TerminationMessage};
 
+use super::later;
 use super::pod::CONTAINER;
 
 /// A pod that was told to go says nothing more this long after it should be gone: its node is lost.
 const LOST_AFTER_S: i64 = 60;
+
+/// Secrets, images and volumes may come late, but not for ever. Places on nodes and in quotas are waited for without end.
+pub const WAIT_AT_MOST: Duration = Duration::from_secs(600);
 
 /// How an attempt stands by its pod.
 #[derive(Clone, Debug, PartialEq)]
@@ -79,7 +85,21 @@ pub fn pod_facts(pod: &Pod, store_secret: Option<&str>, now: Timestamp) -> PodFa
         let since = running.started_at.as_ref().map_or(now, |Time(at)| *at);
         return PodFacts::Running { since };
     }
-    PodFacts::Waiting(waiting(pod, container, store_secret))
+    PodFacts::Waiting(waiting(pod, container, store_secret, now))
+}
+
+/// Whether the runner ended because another process holds a lock.
+pub fn has_found_a_lock(pod: &Pod) -> bool {
+    let statuses = pod.status.as_ref().and_then(|status| status.container_statuses.as_deref()).unwrap_or_default();
+    let terminated = statuses.iter().find(|status| status.name == CONTAINER).and_then(|status| status.state.as_ref());
+    let terminated = terminated.and_then(|state| state.terminated.as_ref());
+    terminated.is_some_and(|terminated| terminated.exit_code == ExitCode::Busy as i32)
+}
+
+/// Since when the pod has a node.
+pub fn scheduled_at(pod: &Pod) -> Option<Timestamp> {
+    let scheduled = condition(pod, "PodScheduled").filter(|condition| condition.status == "True")?;
+    scheduled.last_transition_time.as_ref().map(|Time(at)| *at)
 }
 
 fn ended(pod: &Pod, container: Option<&ContainerStatus>) -> Ended {
@@ -172,7 +192,12 @@ fn pod_failure(pod: &Pod) -> Option<Failure> {
     Some(infrastructure("NodeRefused", format!("the node did not run the pod ({reason}): {message}")))
 }
 
-fn waiting(pod: &Pod, container: Option<&ContainerStatus>, store_secret: Option<&str>) -> Option<Waiting> {
+fn waiting(
+    pod: &Pod,
+    container: Option<&ContainerStatus>,
+    store_secret: Option<&str>,
+    now: Timestamp,
+) -> Option<Waiting> {
     let state = container.and_then(|container| container.state.as_ref()?.waiting.as_ref());
     if let Some(state) = state {
         let message = state.message.clone().unwrap_or_default();
@@ -188,6 +213,8 @@ fn waiting(pod: &Pod, container: Option<&ContainerStatus>, store_secret: Option<
                 ConditionReason::StoreCredentialMissing
             }
             "CreateContainerConfigError" => ConditionReason::SecretMissing,
+            // Mostly a volume that cannot be mounted, of which only events of the pod tell.
+            _ if scheduled_at(pod).is_some_and(|at| later(at, WAIT_AT_MOST) <= now) => ConditionReason::VolumeMissing,
             _ => return None,
         };
         let pod_reason = state.reason.as_deref().unwrap_or_default();
@@ -319,9 +346,15 @@ mod tests {
         let told = json!([terminated(130, "Error", said("Interrupted"))]);
         let evicted = |message: &str| json!({ "phase": "Failed", "reason": "Evicted", "message": message, "containerStatuses": told });
         for (status, expected) in [
-            (evicted("Usage of EmptyDir volume \"scratch\" exceeds the limit \"1Gi\". "), "unknown: Transient DiskFull"),
+            (
+                evicted("Usage of EmptyDir volume \"scratch\" exceeds the limit \"1Gi\". "),
+                "unknown: Transient DiskFull",
+            ),
             (disrupted("PreemptionByScheduler", told.clone()), "unknown: Infrastructure Preempted"),
-            (json!({ "phase": "Failed", "containerStatuses": told }), "failed: Interrupted BinderError, report named: true"),
+            (
+                json!({ "phase": "Failed", "containerStatuses": told }),
+                "failed: Interrupted BinderError, report named: true",
+            ),
             (
                 disrupted("EvictionByEvictionAPI", json!([terminated(4, "Error", said("Permanent"))])),
                 "failed: Permanent BinderError, report named: true",
@@ -363,6 +396,36 @@ mod tests {
         ] {
             assert_eq!(word(&facts(status.clone())), expected, "{status}");
         }
+    }
+
+    #[test]
+    fn a_container_that_is_not_made_for_ten_minutes_waits_for_a_volume() {
+        let creating = |scheduled_at: &str| {
+            let condition = json!({ "type": "PodScheduled", "status": "True", "lastTransitionTime": scheduled_at });
+            json!({ "phase": "Pending", "conditions": [condition], "containerStatuses": [waits("ContainerCreating", "")] })
+        };
+        assert_eq!(word(&facts(creating("2026-11-20T11:50:01Z"))), "waits");
+        assert_eq!(word(&facts(creating("2026-11-20T11:50:00Z"))), "waits: VolumeMissing");
+    }
+
+    #[test]
+    fn ten_minutes_count_from_when_a_pod_has_a_node() {
+        let pod = |status: &str| -> Pod {
+            let at = "2026-11-20T11:50:00Z";
+            let condition = json!({ "type": "PodScheduled", "status": status, "lastTransitionTime": at });
+            serde_json::from_value(json!({ "metadata": {}, "status": { "conditions": [condition] } })).expect("a pod")
+        };
+        assert_eq!(scheduled_at(&pod("True")).map(|at| at.to_string()).as_deref(), Some("2026-11-20T11:50:00Z"));
+        assert_eq!(scheduled_at(&pod("False")), None);
+    }
+
+    #[test]
+    fn a_pod_that_found_a_lock_is_known_by_its_exit_code() {
+        let ended = |code| -> Pod {
+            let status = json!({ "phase": "Failed", "containerStatuses": [terminated(code, "Error", Value::Null)] });
+            serde_json::from_value(json!({ "metadata": {}, "status": status })).expect("a pod")
+        };
+        assert!(has_found_a_lock(&ended(7)) && !has_found_a_lock(&ended(5)));
     }
 
     #[test]

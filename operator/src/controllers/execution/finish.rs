@@ -14,7 +14,7 @@ use pintail_execution::Run;
 
 use super::attempt::Pods;
 use super::drive::{happened, write};
-use super::facts::{PodFacts, pod_facts};
+use super::facts::{PodFacts, has_found_a_lock, pod_facts};
 use super::memory::{Driven, Remembered};
 use super::pod::{ATTEMPT_ANNOTATION, TASK_ANNOTATION};
 use super::refusal::{Refusal, refusal};
@@ -231,6 +231,8 @@ async fn tidy_all(
         let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref()).unwrap_or_default();
         let stays = match phase {
             "Succeeded" => RECORDED_POD_STAYS,
+            // It says no more than that others held a lock, and there may be hundreds.
+            "Failed" if has_found_a_lock(pod) => RECORDED_POD_STAYS,
             "Failed" => failed_stays,
             // It is being ended.
             _ => continue,
