@@ -251,11 +251,13 @@ impl Run {
                 if let Some(report) = report {
                     self.take_pins(task, &report);
                 }
-                if let Some(record) = self.task_record(task) {
+                let began = self.task_record(task).and_then(|record| {
+                    let began = record.started_at.filter(|_| record.ended_at.is_none());
                     record.ended_at = Some(at);
-                }
+                    began
+                });
                 let failure = self.bound_waiting(task, failure, at);
-                let failure = self.name_timeout(task, failure);
+                let failure = self.name_timeout(task, failure, began.map(|began| at.duration_since(began)));
                 let outcome = outcome_of(failure.class);
                 self.note_failure(task, attempt, failure);
                 Event::Ended { task, item, attempt, outcome }
@@ -314,12 +316,18 @@ impl Run {
         failure
     }
 
-    /// An attempt that was told to stop only knows that it was told.
-    fn name_timeout(&self, task: TaskIndex, mut failure: Failure) -> Failure {
+    /// An attempt that was told to stop only knows that it was told. `took` is how long it ran, where that is known:
+    /// nobody may have looked while its time ran out.
+    fn name_timeout(&self, task: TaskIndex, mut failure: Failure, took: Option<SignedDuration>) -> Failure {
         let timeout = self.plan.graph.tasks.get(task.0 as usize).and_then(|node| node.timeout);
-        let Phase::Stopping { why: StopReason::Timeout, .. } = self.phase(task) else { return failure };
-        if failure.class == FailureClass::Interrupted {
-            let text = timeout.and_then(|timeout| SignedDuration::try_from(timeout).ok()).map(duration_text);
+        let timeout = timeout.and_then(|timeout| SignedDuration::try_from(timeout).ok());
+        let is_late = match self.phase(task) {
+            Phase::Stopping { why, .. } => why == StopReason::Timeout,
+            _ => timeout.zip(took).is_some_and(|(timeout, took)| took >= timeout),
+        };
+        if is_late && failure.class == FailureClass::Interrupted {
+            let text = timeout.map(duration_text);
+            failure.class = FailureClass::Transient;
             failure.reason = "Timeout".to_owned();
             failure.message = format!(
                 "the attempt took longer than the task's `timeout` of {}: raise it, or let the task do less",

@@ -456,6 +456,25 @@ fn an_attempt_that_took_too_long_is_said_to_have() {
     assert!(status.failures[0].message.contains("`timeout` of 2s"), "{}", status.failures[0].message);
 }
 
+#[test]
+fn an_attempt_that_ran_out_of_time_while_nobody_looked_is_said_to_have() {
+    for (seconds, reason) in [(2, "Timeout"), (1, "Interrupted")] {
+        let (plan, connections) = plan_of(&LOAD.replace("      writes:", "      timeout: 2s\n      writes:"));
+        let run = Run::new(plan, context("u1"), Vec::new(), Reusable::new()).unwrap();
+        let mut world = World { run, connections, now: Timestamp::UNIX_EPOCH, started: Vec::new() };
+        world.step(Vec::new());
+        let started = Seen::Started { task: TaskIndex(0), attempt: 1, at: world.now };
+        world.now += SignedDuration::from_secs(seconds);
+        let failure =
+            Failure { class: FailureClass::Interrupted, reason: "Interrupted".into(), message: "told to".into() };
+        let ended = Seen::Failed { task: TaskIndex(0), attempt: 1, failure, report: None, at: world.now };
+        world.step(vec![started, ended]);
+        let status = world.run.status(&[], world.now).unwrap();
+        assert_eq!(status.failures[0].reason, reason);
+        assert_eq!(status.task_list[0].state == "Failed", reason == "Timeout", "a timeout costs a retry of the task");
+    }
+}
+
 const TWO_READERS: &str = r#"
 apiVersion: pintail.dev/v1alpha1
 kind: Connection
