@@ -32,7 +32,8 @@ impl ReconcileError {
         const FIRST: Duration = Duration::from_millis(500);
         const LAST: Duration = Duration::from_secs(30);
         match self {
-            Self::Conflict => Duration::from_millis(20),
+            // At first the watch is only a little behind.
+            Self::Conflict => Duration::from_millis(20).saturating_mul(1 << failures.min(11)).min(LAST),
             _ => FIRST.saturating_mul(1 << failures.min(8)).min(LAST),
         }
     }
