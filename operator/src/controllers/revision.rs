@@ -50,6 +50,25 @@ impl Revision {
         api::Workflow::new(&self.name, self.spec.clone())
     }
 
+    /// The workflow with the SQL of ConfigMaps in its place: what the name is a digest of.
+    fn definition(&self) -> api::WorkflowSpec {
+        let mut spec = self.spec.clone();
+        for duckdb in spec.tasks.iter_mut().filter_map(|task| task.duckdb.as_mut()) {
+            let Some(from) = duckdb.query_from.as_ref().map(|from| &from.config_map_key_ref) else { continue };
+            let text = self.config_maps.get(&from.name).and_then(|data| data.get(&from.key));
+            if let Some(query) = text.cloned() {
+                duckdb.query = Some(query);
+                duckdb.query_from = None;
+            }
+        }
+        spec
+    }
+
+    /// Whether both are what the same name stands for. SQL may have moved between the workflow and a ConfigMap.
+    fn means_the_same_as(&self, other: &Self) -> bool {
+        self.name == other.name && self.definition() == other.definition()
+    }
+
     fn pack(&self) -> Result<Packed, String> {
         let json = serde_json::to_vec(self).map_err(|error| error.to_string())?;
         let packed = zstd::bulk::compress(&json, zstd::DEFAULT_COMPRESSION_LEVEL).map_err(|error| error.to_string())?;
@@ -121,7 +140,7 @@ pub async fn keep(
         Err(kube::Error::Api(status)) if status.is_already_exists() => {
             let found = read(client, namespace, name).await?.map_err(ReconcileError::Other)?;
             match found {
-                Some(found) if found == *revision => Ok(()),
+                Some(found) if found.means_the_same_as(revision) => Ok(()),
                 Some(_) => {
                     let what = format!("ControllerRevision {name} holds another definition than its name says");
                     Err(ReconcileError::Other(what))
@@ -163,5 +182,19 @@ mod tests {
         assert_eq!(Revision::unpack(&json!(packed)), Ok(revision));
         packed.format += 1;
         assert!(Revision::unpack(&json!(packed)).expect_err("newer").contains("use a newer Pintail"));
+    }
+
+    #[test]
+    fn sql_that_moved_into_a_config_map_is_the_same_definition() {
+        let revision = |duckdb: serde_json::Value, text: &str| Revision {
+            name: "retail".to_owned(),
+            spec: serde_json::from_value(json!({ "tasks": [{ "name": "a", "duckdb": duckdb }] })).expect("a workflow"),
+            config_maps: BTreeMap::from([("sql".to_owned(), BTreeMap::from([("a".to_owned(), text.to_owned())]))]),
+        };
+        let inline = Revision { config_maps: ConfigMaps::new(), ..revision(json!({ "query": "SELECT 1" }), "") };
+        let from = json!({ "queryFrom": { "configMapKeyRef": { "name": "sql", "key": "a" } } });
+        let moved = revision(from.clone(), "SELECT 1");
+        assert!(inline.means_the_same_as(&moved) && moved.means_the_same_as(&inline));
+        assert!(!inline.means_the_same_as(&revision(from, "SELECT 2")));
     }
 }
