@@ -38,7 +38,7 @@ pub async fn conclude(
     driven: Driven,
 ) -> Result<Action, ReconcileError> {
     let now = unit.context.clock.now();
-    let refused = publish(unit, &driven.run).await?;
+    let refused = publish(unit, &driven).await?;
     let shown = Shown::new(&subject.execution, now);
     let status = status::of_run(&driven.run, &driven.written.conditions, &shown);
     let mut status = status.unwrap_or_else(|error| status::too_large(&driven.written, &error.to_string(), &shown));
@@ -76,7 +76,8 @@ fn ended(outcome: Option<RunOutcome>, status: &api::ExecutionStatus) -> Happened
 }
 
 /// Makes the run's Artifacts; says why where the cluster does not take one.
-async fn publish(unit: &Unit, run: &Run) -> Result<Option<String>, ReconcileError> {
+async fn publish(unit: &Unit, driven: &Driven) -> Result<Option<String>, ReconcileError> {
+    let run = &driven.run;
     for made in run.artifacts() {
         let made = artifact::published(made);
         let name = made.name_any();
@@ -91,7 +92,8 @@ async fn publish(unit: &Unit, run: &Run) -> Result<Option<String>, ReconcileErro
         }
     }
     if run.outcome() == Some(RunOutcome::Succeeded) {
-        leftovers::published(&unit.context.store, run).await?;
+        let reuses = driven.written.resolved.as_ref().map(|resolved| resolved.reuses.as_slice());
+        leftovers::published(&unit.context.store, run, reuses.unwrap_or_default()).await?;
     }
     Ok(None)
 }
