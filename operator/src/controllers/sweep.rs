@@ -46,22 +46,44 @@ async fn sweep_store(unit: &Unit, orphans: &mut Orphans) -> Result<(), Reconcile
         None => store.folders("").await?,
     };
     let mut found = BTreeSet::new();
-    for namespace in namespaces.iter().filter(|namespace| !namespace.starts_with('_')) {
-        let runs = store.folders(&format!("{namespace}/runs")).await?;
-        if runs.is_empty() {
-            continue;
+    for namespace in namespaces.into_iter().filter(|name| may_be_namespace(name)) {
+        match runs_of_nobody(unit, &namespace).await {
+            Ok(runs) => found.extend(runs.into_iter().map(|uid| (namespace.clone(), uid))),
+            Err(error) => tracing::warn!(namespace, "what runs left was not looked for: {error}"),
         }
-        let needed = needed_uids(unit, namespace).await?;
-        found.extend(runs.into_iter().filter(|uid| !needed.contains(uid)).map(|uid| (namespace.clone(), uid)));
     }
     let now = unit.context.clock.now();
     for (namespace, uid) in due(orphans, found, now) {
-        let uris = uris(unit, &namespace).await?;
-        leftovers::delete(store, &namespace, &uid, &uris).await?;
-        tracing::info!(namespace, uid, "deleted the files of a run that is gone");
-        orphans.remove(&(namespace, uid));
+        match delete_files(unit, &namespace, &uid).await {
+            Ok(()) => {
+                tracing::info!(namespace, uid, "deleted the files of a run that is gone");
+                orphans.remove(&(namespace, uid));
+            }
+            Err(error) => tracing::warn!(namespace, uid, "the files of a run that is gone were not deleted: {error}"),
+        }
     }
     Ok(())
+}
+
+/// Whether a folder of the store may be a namespace's: others may put there what they like.
+fn may_be_namespace(folder: &str) -> bool {
+    let is_inner = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+    !folder.is_empty() && folder.len() <= 63 && folder.chars().all(is_inner)
+}
+
+/// The uids of runs that have files and no Execution.
+async fn runs_of_nobody(unit: &Unit, namespace: &str) -> Result<Vec<String>, ReconcileError> {
+    let runs = unit.context.store.folders(&format!("{namespace}/runs")).await?;
+    if runs.is_empty() {
+        return Ok(runs);
+    }
+    let needed = needed_uids(unit, namespace).await?;
+    Ok(runs.into_iter().filter(|uid| !needed.contains(uid)).collect())
+}
+
+async fn delete_files(unit: &Unit, namespace: &str, uid: &str) -> Result<(), ReconcileError> {
+    let uris = uris(unit, namespace).await?;
+    Ok(leftovers::delete(&unit.context.store, namespace, uid, &uris).await?)
 }
 
 /// Takes in what was found this time, and gives what has been so for long enough.
@@ -139,6 +161,12 @@ async fn sweep_revisions(unit: &Unit) -> Result<(), ReconcileError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn folders_that_are_no_namespaces_are_left_alone() {
+        let folders = ["team-a", "_installation", "my data", ".cache", "Team", "a.b", ""];
+        assert_eq!(folders.into_iter().filter(|folder| may_be_namespace(folder)).collect::<Vec<_>>(), ["team-a"]);
+    }
 
     #[test]
     fn files_go_when_their_run_has_been_gone_for_an_hour() {
