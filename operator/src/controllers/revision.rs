@@ -23,6 +23,9 @@ use super::execution::pod::{MANAGED_BY, MANAGED_BY_LABEL};
 /// ConfigMaps' data by name and key.
 pub type ConfigMaps = BTreeMap<String, BTreeMap<String, String>>;
 
+/// On every revision.
+pub const WORKFLOW_LABEL: &str = "pintail.dev/workflow-digest";
+
 /// Format of a revision that this build writes; it reads this and the one before.
 const FORMAT: u32 = 1;
 /// The API server takes 1.5 MiB an object; a definition has at most 512 KiB before it is packed.
@@ -127,7 +130,7 @@ pub async fn keep(
             namespace: Some(namespace.to_owned()),
             labels: Some(BTreeMap::from([
                 (MANAGED_BY_LABEL.to_owned(), MANAGED_BY.to_owned()),
-                ("pintail.dev/workflow-digest".to_owned(), label_digest(&[&revision.name])),
+                (WORKFLOW_LABEL.to_owned(), label_digest(&[&revision.name])),
             ])),
             ..ObjectMeta::default()
         },

@@ -13,6 +13,7 @@ use serde_json::Value;
 use super::error::{Attempted, ReconcileError};
 use super::execution::pod::{MANAGED_BY, MANAGED_BY_LABEL};
 use super::leftovers;
+use super::revision;
 use super::unit::Unit;
 
 /// Nothing here is urgent.
@@ -118,8 +119,13 @@ async fn list(objects: Api<DynamicObject>, namespace: &str) -> Result<Vec<Dynami
     listed.attempted(|| format!("list objects of {namespace}")).map(|list| list.items)
 }
 
+/// A label that says who manages them others may use as well; revisions of other controllers are not ours to delete.
+fn revision_selector() -> String {
+    format!("{MANAGED_BY_LABEL}={MANAGED_BY},{}", revision::WORKFLOW_LABEL)
+}
+
 async fn sweep_revisions(unit: &Unit) -> Result<(), ReconcileError> {
-    let selector = ListParams::default().labels(&format!("{MANAGED_BY_LABEL}={MANAGED_BY}"));
+    let selector = ListParams::default().labels(&revision_selector());
     let revisions = unit.all::<ControllerRevision>().list(&selector).await;
     let now = unit.context.clock.now();
     let old = revisions.attempted(|| "list ControllerRevisions".to_owned())?.items.into_iter().filter(|revision| {
@@ -166,6 +172,11 @@ mod tests {
     fn folders_that_are_no_namespaces_are_left_alone() {
         let folders = ["team-a", "_installation", "my data", ".cache", "Team", "a.b", ""];
         assert_eq!(folders.into_iter().filter(|folder| may_be_namespace(folder)).collect::<Vec<_>>(), ["team-a"]);
+    }
+
+    #[test]
+    fn only_revisions_of_workflows_are_looked_at() {
+        assert_eq!(revision_selector(), "app.kubernetes.io/managed-by=pintail,pintail.dev/workflow-digest");
     }
 
     #[test]
