@@ -14,6 +14,7 @@ use pintail_api::{API_VERSION, definitions};
 use pintail_protocol::StoreLocation;
 use pintail_storage::{Installation, Store, parse_location};
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::http::Readiness;
@@ -102,12 +103,16 @@ async fn run(listen: SocketAddr, settings: Settings, location: &StoreLocation) -
         .lead(&stop, |stop_work| {
             tracing::info!(identity, "leading");
             metrics.leads(true);
-            run_controllers(context, stop_work)
+            // A task of its own: the work never keeps the lease from being renewed. It ends with the lease.
+            let mut work = JoinSet::new();
+            work.spawn(run_controllers(context, stop_work));
+            async move { work.join_next().await }
         })
         .await;
     match ended {
-        Leadership::Ended(Some(Err(error))) => Err(format!("the controllers ended: {error}")),
-        Leadership::Ended(Some(Ok(()))) if !stop.is_cancelled() => Err("the controllers ended unasked".to_owned()),
+        Leadership::Ended(Some(Some(Err(error)))) => Err(format!("the controllers ended: {error}")),
+        Leadership::Ended(Some(Some(Ok(Err(error))))) => Err(format!("the controllers ended: {error}")),
+        Leadership::Ended(Some(_)) if !stop.is_cancelled() => Err("the controllers ended unasked".to_owned()),
         Leadership::Ended(_) => {
             tracing::info!("stopped");
             Ok(())

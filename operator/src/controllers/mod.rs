@@ -79,30 +79,38 @@ async fn run_unit(unit: Arc<Unit>, shutdown: CancellationToken) -> Result<(), Op
 async fn follow(unit: &Unit) {
     let all = |object: &DynamicObject, namespace: &str, kind: &Kind| kind.enqueue(namespace, &object.name_any());
     let within = |object: &DynamicObject| object.namespace().unwrap_or_default();
-    let workflows = unit.follow(&unit.workflows, |workflow, _| {
-        all(workflow, &within(workflow), &unit.workflows);
-        unit.enqueue_waiting(&within(workflow));
-    });
-    let connections = unit.follow(&unit.connections, |connection, _| {
-        let namespace = within(connection);
-        all(connection, &namespace, &unit.connections);
-        let workflows = unit.workflows.within(&namespace);
-        workflows.iter().for_each(|workflow| all(workflow, &namespace, &unit.workflows));
-        unit.enqueue_waiting(&namespace);
-    });
-    let executions = unit.follow(&unit.executions, |execution, gone| {
-        if gone {
-            let uid = execution.uid().unwrap_or_default();
-            unit.memory.forget(&uid);
-            unit.context.metrics.execution_inactive(&uid);
-        } else {
-            all(execution, &within(execution), &unit.executions);
-        }
-    });
-    let artifacts = unit.follow(&unit.artifacts, |artifact, _| {
-        all(artifact, &within(artifact), &unit.artifacts);
-        unit.enqueue_waiting(&within(artifact));
-    });
+    let workflows = unit.follow(
+        &unit.workflows,
+        |workflow, _| all(workflow, &within(workflow), &unit.workflows),
+        |namespace| unit.enqueue_waiting(namespace),
+    );
+    let connections = unit.follow(
+        &unit.connections,
+        |connection, _| all(connection, &within(connection), &unit.connections),
+        |namespace| {
+            let workflows = unit.workflows.within(namespace);
+            workflows.iter().for_each(|workflow| all(workflow, namespace, &unit.workflows));
+            unit.enqueue_waiting(namespace);
+        },
+    );
+    let executions = unit.follow(
+        &unit.executions,
+        |execution, gone| {
+            if gone {
+                let uid = execution.uid().unwrap_or_default();
+                unit.memory.forget(&uid);
+                unit.context.metrics.execution_inactive(&uid);
+            } else {
+                all(execution, &within(execution), &unit.executions);
+            }
+        },
+        |_| {},
+    );
+    let artifacts = unit.follow(
+        &unit.artifacts,
+        |artifact, _| all(artifact, &within(artifact), &unit.artifacts),
+        |namespace| unit.enqueue_waiting(namespace),
+    );
     tokio::select! {
         () = workflows => {},
         () = connections => {},

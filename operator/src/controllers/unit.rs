@@ -1,6 +1,7 @@
 //! One part of the cluster that is looked after by itself: all of it, or one namespace of a list. References never leave a
 //! namespace, so neither does anything here leave its unit.
 
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -147,8 +148,8 @@ impl Unit {
     }
 
     /// Keeps the objects of a kind known, and hands each that changes to `changed`, once it can be read as it is then; with
-    /// `true` one that is gone.
-    pub async fn follow(&self, kind: &Kind, changed: impl Fn(&DynamicObject, bool)) {
+    /// `true` one that is gone. `around` is then told its namespace: once, however much of it was listed anew.
+    pub async fn follow(&self, kind: &Kind, changed: impl Fn(&DynamicObject, bool), around: impl Fn(&str)) {
         let Some(mut writer) = kind.take_writer() else { return };
         let events = watcher(self.all_of(kind), watcher::Config::default()).modify(|object| {
             object.metadata.managed_fields = None;
@@ -165,15 +166,20 @@ impl Unit {
             let before = if matches!(event, Event::InitDone) { kind.objects.state() } else { Vec::new() };
             writer.apply_watcher_event(&event);
             match &event {
-                Event::Apply(object) => changed(object, false),
-                Event::Delete(object) => changed(object, true),
+                Event::Apply(object) | Event::Delete(object) => {
+                    changed(object, matches!(event, Event::Delete(_)));
+                    around(object.namespace().as_deref().unwrap_or_default());
+                }
                 // What is listed anew cannot be read before the list is whole.
                 Event::Init | Event::InitApply(_) => {}
                 Event::InitDone => {
                     kind.ready.send_replace(true);
                     let is_gone = |object: &&Arc<DynamicObject>| kind.objects.get(&kind.reference(object)).is_none();
-                    before.iter().filter(is_gone).for_each(|object| changed(object, true));
-                    kind.objects.state().iter().for_each(|object| changed(object, false));
+                    let gone: Vec<_> = before.iter().filter(is_gone).cloned().collect();
+                    let listed = kind.objects.state();
+                    gone.iter().for_each(|object| changed(object, true));
+                    listed.iter().for_each(|object| changed(object, false));
+                    namespaces(gone.iter().chain(&listed)).into_iter().for_each(&around);
                 }
             }
         }
@@ -216,6 +222,11 @@ impl Unit {
     }
 }
 
+/// The namespaces of objects, each once.
+fn namespaces<'a>(objects: impl Iterator<Item = &'a Arc<DynamicObject>>) -> BTreeSet<&'a str> {
+    objects.filter_map(|object| object.metadata.namespace.as_deref()).collect()
+}
+
 /// Waits of half a second, one, two, … up to half a minute, the same in every run.
 struct Doubling(Duration);
 
@@ -241,5 +252,18 @@ impl Iterator for Doubling {
 impl Backoff for Doubling {
     fn reset(&mut self) {
         self.0 = FIRST_WAIT;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_namespace_is_looked_around_in_once_however_much_of_it_is_listed() {
+        let resource = ApiResource::erase::<api::Artifact>(&());
+        let object = |namespace: &str, name: &str| Arc::new(DynamicObject::new(name, &resource).within(namespace));
+        let listed = [object("b", "1"), object("a", "1"), object("b", "2")];
+        assert_eq!(namespaces(listed.iter()).into_iter().collect::<Vec<_>>(), ["a", "b"]);
     }
 }
