@@ -67,10 +67,25 @@ pub async fn committed_of(
     let state = |execution: &api::Execution| execution.status.as_ref().and_then(|status| status.state.clone());
     let state = match state(execution) {
         Some(state) => Some(state),
-        None => read(store, execution, namespace).await?.as_ref().and_then(state),
+        None => readable(read(store, execution, namespace).await)?.as_ref().and_then(state),
     };
     let Some(record) = state.and_then(|state| RunRecord::decode(&state).ok()) else { return Ok(Reusable::new()) };
     committed_reports(store, &record, true).await
+}
+
+/// A record that is damaged counts as none; of a store that does not answer nothing is known.
+fn readable<T>(read: Result<Option<T>, ReconcileError>) -> Result<Option<T>, ReconcileError> {
+    match read {
+        Err(ReconcileError::Other(cause)) => {
+            tracing::warn!("{cause}");
+            Ok(None)
+        }
+        Err(ReconcileError::Store(error)) if !is_passing(&error) => {
+            tracing::warn!("{error}");
+            Ok(None)
+        }
+        read => read,
+    }
 }
 
 /// The committed reports that a record names. `or_none`: one that is damaged or gone is left out.
@@ -89,4 +104,26 @@ pub async fn committed_reports(store: &Store, record: &RunRecord, or_none: bool)
     let reads: Vec<_> = reads.collect();
     let reports: Vec<Option<(String, CommittedReport)>> = stream::iter(reads).buffered(AT_ONCE).try_collect().await?;
     Ok(reports.into_iter().flatten().collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+
+    fn store() -> Store {
+        Store::in_memory(Arc::new(object_store::memory::InMemory::new()))
+    }
+
+    #[tokio::test]
+    async fn a_run_whose_record_is_damaged_leaves_nothing_to_take_over() {
+        let store = store();
+        let spec = serde_json::from_value(serde_json::json!({ "workflowRef": { "name": "w" } })).expect("a spec");
+        let mut execution = api::Execution::new("a", spec);
+        execution.metadata.uid = Some("u1".to_owned());
+        let key = key(&execution, "team").expect("a key");
+        store.put(&key, Bytes::from_static(b"no zstd")).await.expect("written");
+        assert_eq!(committed_of(&store, &execution, "team").await.expect("none"), Reusable::new());
+    }
 }
