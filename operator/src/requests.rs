@@ -1,13 +1,18 @@
-//! Counts requests to the Kubernetes API by verb, resource and status: a layer around the client's service.
+//! Counts requests to the Kubernetes API by verb, resource and status, and bounds their time: a layer around the client's
+//! service.
 
 use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use http::{Method, Request, Response};
-use tower::{Layer, Service};
+use tower::{BoxError, Layer, Service};
 
 use crate::Metrics;
+
+/// An API server may take a minute for a request. Watches are not bounded: they begin when something happens.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Wraps the service of a client.
 #[derive(Clone, Debug)]
@@ -31,14 +36,15 @@ impl<S> Layer<S> for CountRequests {
 impl<S, A, B> Service<Request<A>> for Counted<S>
 where
     S: Service<Request<A>, Response = Response<B>>,
+    S::Error: Into<BoxError>,
     S::Future: Send + 'static,
 {
     type Response = S::Response;
-    type Error = S::Error;
-    type Future = Pin<Box<dyn Future<Output = Result<S::Response, S::Error>> + Send>>;
+    type Error = BoxError;
+    type Future = Pin<Box<dyn Future<Output = Result<S::Response, BoxError>> + Send>>;
 
-    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
-        self.inner.poll_ready(context)
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
+        self.inner.poll_ready(context).map_err(Into::into)
     }
 
     fn call(&mut self, request: Request<A>) -> Self::Future {
@@ -46,7 +52,13 @@ where
         let (verb, resource) = verb_and_resource(request.method(), request.uri());
         let answer = self.inner.call(request);
         Box::pin(async move {
-            let answer = answer.await;
+            let answer = match verb {
+                "watch" => answer.await.map_err(Into::into),
+                _ => match tokio::time::timeout(ANSWER_TIMEOUT, answer).await {
+                    Ok(answer) => answer.map_err(Into::into),
+                    Err(_) => Err(format!("no answer within {} seconds", ANSWER_TIMEOUT.as_secs()).into()),
+                },
+            };
             metrics.api_request(verb, &resource, answer.as_ref().ok().map(|response| response.status().as_u16()));
             answer
         })
@@ -84,6 +96,19 @@ fn verb_and_resource(method: &Method, uri: &http::Uri) -> (&'static str, String)
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_request_without_an_answer_fails_and_a_watch_waits() {
+        let silent = tower::service_fn(|_: Request<()>| std::future::pending::<Result<Response<()>, BoxError>>());
+        let mut service = CountRequests(Metrics::new().unwrap()).layer(silent);
+        let mut ask = |uri: &str| {
+            let answer = service.call(Request::get(uri).body(()).unwrap());
+            tokio::time::timeout(2 * ANSWER_TIMEOUT, answer)
+        };
+        let error = ask("/api/v1/pods").await.expect("an end").expect_err("no answer");
+        assert_eq!(error.to_string(), "no answer within 60 seconds");
+        assert!(ask("/api/v1/pods?watch=true").await.is_err());
+    }
 
     #[test]
     fn requests_are_named_as_rules_name_them() {
