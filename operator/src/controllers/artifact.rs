@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Namespace;
-use kube::api::{DeleteParams, Patch, PatchParams, Preconditions};
+use kube::api::{DeleteParams, ListParams, Patch, PatchParams, Preconditions};
 use kube::core::DynamicObject;
 use kube::runtime::controller::Action;
 use kube::{Api, Resource, ResourceExt};
@@ -14,9 +14,9 @@ use pintail_api as api;
 use pintail_api::ConditionReason as Reason;
 use pintail_execution::label_digest;
 use pintail_storage::layout;
-use serde_json::json;
+use serde_json::{Value, json};
 
-use super::error::{Attempted, ReconcileError};
+use super::error::{Attempted, ReconcileError, words};
 use super::event::{self, Happened};
 use super::execution::pod::{MANAGED_BY, MANAGED_BY_LABEL};
 use super::object::{Said, conditions, decode, quarantine, ready_conditions, write_status};
@@ -116,7 +116,7 @@ async fn reclaim(
     let namespace = object.namespace().unwrap_or_default();
     let folder = artifact.as_ref().and_then(|artifact| data_folder(unit, artifact, &namespace));
     if folder.is_some()
-        && let Some(reader) = reader(unit, &namespace, &object.name_any())
+        && let Some(reader) = reader(unit, &namespace, object).await
     {
         let message = format!("Execution {reader} reads this version: its data is deleted afterwards");
         say(unit, objects, object, Reason::Deleting, &message).await?;
@@ -181,15 +181,34 @@ fn data_folder(unit: &Unit, artifact: &api::Artifact, namespace: &str) -> Option
     (!uris.any(|uri| is_in(uri, &folder))).then_some(folder)
 }
 
-/// An Execution under way that is pinned to this version.
-fn reader(unit: &Unit, namespace: &str, artifact: &str) -> Option<String> {
-    let reads = |object: &DynamicObject| {
-        let ended = object.data.pointer("/status/completionTime").is_some();
-        let inputs = object.data.pointer("/status/resolved/inputs").and_then(|inputs| inputs.as_array());
-        let named = |input: &serde_json::Value| input.get("artifact").and_then(|name| name.as_str()) == Some(artifact);
-        !ended && object.meta().deletion_timestamp.is_none() && inputs.is_some_and(|inputs| inputs.iter().any(named))
-    };
-    unit.executions.within(namespace).iter().find(|object| reads(object)).map(|object| object.name_any())
+/// An Execution under way that needs the data of this version. One may have started just now, so the API server is asked;
+/// where it does not say, as in a namespace that is gone, what is known has to do.
+async fn reader(unit: &Unit, namespace: &str, artifact: &DynamicObject) -> Option<String> {
+    match unit.api(&unit.executions, namespace).list(&ListParams::default()).await {
+        Ok(live) => live.items.iter().find(|execution| needs(execution, artifact)).map(ResourceExt::name_any),
+        Err(error) => {
+            tracing::debug!(namespace, "cannot list Executions: {}", words(&error));
+            let known = unit.executions.within(namespace);
+            known.iter().find(|execution| needs(execution, artifact)).map(|execution| execution.name_any())
+        }
+    }
+}
+
+/// Whether a run is pinned to a version, or may publish data anew that the run wrote which made the version.
+fn needs(execution: &DynamicObject, artifact: &DynamicObject) -> bool {
+    let ended = execution.data.pointer("/status/completionTime").is_some();
+    if ended || execution.meta().deletion_timestamp.is_some() {
+        return false;
+    }
+    let Some(resolved) = execution.data.pointer("/status/resolved") else { return false };
+    let name = artifact.metadata.name.as_deref();
+    let inputs = resolved.get("inputs").and_then(Value::as_array);
+    let producer = |field: &str| artifact.data.get("spec")?.get("producedBy")?.get(field)?.as_str();
+    let reuses = resolved.get("reuses").and_then(Value::as_array);
+    let retried = execution.data.pointer("/spec/retryOf/execution").and_then(Value::as_str);
+    inputs.into_iter().flatten().any(|input| input.get("artifact").and_then(Value::as_str) == name)
+        || reuses.into_iter().flatten().any(|uid| uid.as_str() == producer("uid"))
+        || retried.is_some_and(|retried| Some(retried) == producer("execution"))
 }
 
 async fn is_ending(unit: &Unit, namespace: &str) -> bool {
@@ -228,5 +247,31 @@ async fn set_finalizers(
         Ok(_) => Ok(()),
         Err(kube::Error::Api(status)) if status.is_not_found() => Ok(()),
         Err(error) => Err(error).attempted(|| format!("write the finalizers of Artifact {name}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use kube::api::ApiResource;
+
+    use super::*;
+
+    fn object<K: Resource<DynamicType = ()>>(name: &str, data: Value) -> DynamicObject {
+        DynamicObject::new(name, &ApiResource::erase::<K>(&())).data(data)
+    }
+
+    #[test]
+    fn a_version_is_needed_by_a_run_that_reads_it_or_may_take_its_data_over() {
+        let artifact =
+            object::<api::Artifact>("sales-1", json!({ "spec": { "producedBy": { "execution": "a", "uid": "u1" } } }));
+        let run = |data: Value| needs(&object::<api::Execution>("c", data), &artifact);
+        let resolved = |resolved: Value| json!({ "spec": {}, "status": { "resolved": resolved } });
+        assert!(run(resolved(json!({ "inputs": [{ "name": "i", "artifact": "sales-1" }] }))));
+        assert!(run(resolved(json!({ "inputs": [], "reuses": ["u1"] }))));
+        let retry = json!({ "spec": { "retryOf": { "execution": "a" } }, "status": { "resolved": { "inputs": [] } } });
+        assert!(run(retry));
+        assert!(!run(resolved(json!({ "inputs": [{ "name": "i", "value": 1 }], "reuses": ["u2"] }))));
+        let ended = json!({ "status": { "resolved": { "inputs": [], "reuses": ["u1"] }, "completionTime": "x" } });
+        assert!(!run(ended));
     }
 }

@@ -1,10 +1,13 @@
 //! The record of a finished run in the store, which outlives its Execution, and the results that another run may take over.
 
+use std::collections::BTreeSet;
+
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt, stream};
 use pintail_api as api;
 use pintail_execution::{CommittedReport, Reusable, RunRecord};
-use pintail_storage::{Store, layout};
+use pintail_protocol::{ReportOutcome, TaskReport};
+use pintail_storage::{Store, StoreError, layout};
 use serde::{Deserialize, Serialize};
 
 use super::Subject;
@@ -88,7 +91,8 @@ fn readable<T>(read: Result<Option<T>, ReconcileError>) -> Result<Option<T>, Rec
     }
 }
 
-/// The committed reports that a record names. `or_none`: one that is damaged or gone is left out.
+/// The committed reports that a record names. `or_none`: one that is damaged or gone is left out, and so is one whose data
+/// is gone, as with an Artifact that was deleted.
 pub async fn committed_reports(store: &Store, record: &RunRecord, or_none: bool) -> Result<Reusable, ReconcileError> {
     let named = record
         .tasks
@@ -96,6 +100,7 @@ pub async fn committed_reports(store: &Store, record: &RunRecord, or_none: bool)
         .filter_map(|(task, recorded)| Some((task.clone(), recorded.report.clone()?, recorded.digest.clone()?)));
     let reads = named.map(|(task, key, digest)| async move {
         match store.read_report(&key, &digest).await {
+            Ok(report) if or_none && !has_files(store, &report).await? => Ok(None),
             Ok(report) => Ok(Some((task, CommittedReport { key, digest, report }))),
             Err(error) if or_none && !is_passing(&error) => Ok(None),
             Err(error) => Err(ReconcileError::from(error)),
@@ -106,6 +111,23 @@ pub async fn committed_reports(store: &Store, record: &RunRecord, or_none: bool)
     Ok(reports.into_iter().flatten().collect())
 }
 
+/// Whether all the files are there that a report names.
+async fn has_files(store: &Store, report: &TaskReport) -> Result<bool, StoreError> {
+    let ReportOutcome::Succeeded(results) = &report.outcome else { return Ok(true) };
+    let tables = results.tables.iter().flat_map(|table| &table.files);
+    let keys = tables.chain(results.files.iter().map(|file| &file.file)).map(|file| file.key.as_str());
+    are_there(store, keys.collect()).await
+}
+
+async fn are_there(store: &Store, keys: BTreeSet<&str>) -> Result<bool, StoreError> {
+    let folders: BTreeSet<&str> = keys.iter().filter_map(|key| Some(key.rsplit_once('/')?.0)).collect();
+    let mut found = BTreeSet::new();
+    for folder in folders {
+        found.extend(store.list(folder).await?);
+    }
+    Ok(keys.iter().all(|key| found.contains(*key)))
+}
+
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
@@ -114,6 +136,17 @@ mod tests {
 
     fn store() -> Store {
         Store::in_memory(Arc::new(object_store::memory::InMemory::new()))
+    }
+
+    #[tokio::test]
+    async fn data_that_was_deleted_is_missed() {
+        let store = store();
+        store.put("team/a/1.parquet", Bytes::from_static(b"1")).await.expect("written");
+        store.put("team/b/2.parquet", Bytes::from_static(b"2")).await.expect("written");
+        let keys = || BTreeSet::from(["team/a/1.parquet", "team/b/2.parquet"]);
+        assert!(are_there(&store, keys()).await.expect("an answer"));
+        store.delete_folder("team/b").await.expect("deleted");
+        assert!(!are_there(&store, keys()).await.expect("an answer"));
     }
 
     #[tokio::test]
