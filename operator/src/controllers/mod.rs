@@ -140,10 +140,14 @@ async fn control<F>(
         async move {
             let started = tokio::time::Instant::now();
             let uid = object.uid().unwrap_or_default();
-            let result = reconcile(Arc::clone(&unit), object).await;
+            let result = reconcile(Arc::clone(&unit), Arc::clone(&object)).await;
             let outcome = result.as_ref().err().map_or(Reconciled::Done, ReconcileError::outcome);
             unit.context.metrics.reconciled(name, outcome, started.elapsed());
-            Ok::<Action, std::convert::Infallible>(retried(&failures, uid, result))
+            let action = retried(&failures, &uid, result);
+            if !kind(&unit).knows(&object) {
+                failures.lock().unwrap_or_else(PoisonError::into_inner).remove(&uid);
+            }
+            Ok::<Action, std::convert::Infallible>(action)
         }
         .instrument(span)
     };
@@ -157,15 +161,15 @@ async fn control<F>(
 }
 
 /// When to come back: as the reconcile said, or after a failure the later the more there were in a row.
-fn retried(failures: &Mutex<HashMap<String, u32>>, uid: String, result: Result<Action, ReconcileError>) -> Action {
+fn retried(failures: &Mutex<HashMap<String, u32>>, uid: &str, result: Result<Action, ReconcileError>) -> Action {
     let mut failures = failures.lock().unwrap_or_else(PoisonError::into_inner);
     match result {
         Ok(action) => {
-            failures.remove(&uid);
+            failures.remove(uid);
             action
         }
         Err(error) => {
-            let count = failures.entry(uid).or_default();
+            let count = failures.entry(uid.to_owned()).or_default();
             let after = error.retry_after(*count);
             *count = count.saturating_add(1);
             match error {

@@ -71,6 +71,11 @@ impl Kind {
         ObjectRef::from_obj_with(object, self.resource.clone())
     }
 
+    /// Whether the object is still there, as far as is known; another of the same name is not it.
+    pub fn knows(&self, object: &DynamicObject) -> bool {
+        self.objects.get(&self.reference(object)).is_some_and(|known| known.metadata.uid == object.metadata.uid)
+    }
+
     /// All of a namespace, by name.
     pub fn within(&self, namespace: &str) -> Vec<Arc<DynamicObject>> {
         let mut objects = self.objects.state_filter(|object| object.metadata.namespace.as_deref() == Some(namespace));

@@ -51,7 +51,11 @@ pub async fn reconcile(unit: Arc<Unit>, object: Arc<DynamicObject>) -> Result<Ac
     } else {
         remembered.failures = 0;
     }
-    unit.memory.put(uid, remembered);
+    unit.memory.put(uid.clone(), remembered);
+    // It went meanwhile: nobody tells of that again.
+    if !unit.executions.knows(&object) {
+        unit.memory.forget(&uid);
+    }
     result
 }
 
