@@ -8,7 +8,7 @@ use pintail_protocol::TaskReport;
 use super::Subject;
 use super::history::{committed_of, committed_reports};
 use super::memory::Driven;
-use super::start::{find_execution, run_context};
+use super::start::{find_execution, reused_uids, run_context};
 use crate::controllers::error::{ReconcileError, failure_words, is_passing};
 use crate::controllers::revision;
 use crate::controllers::unit::Unit;
@@ -50,7 +50,7 @@ pub async fn restore(unit: &Unit, subject: &Subject) -> Result<Result<Driven, St
     };
     let reports: BTreeMap<String, TaskReport> =
         reports.into_iter().map(|(task, result)| (task, result.report)).collect();
-    let reusable = reusable(unit, subject).await?;
+    let reusable = reusable(unit, subject, &resolved.reuses).await?;
     let context = run_context(unit, subject, start_time);
     Ok(match Run::restore(plan, context, inputs, reusable, record, reports) {
         Ok(run) => Ok(Driven::new(run, subject.object.clone(), status, unit.context.clock.now())),
@@ -58,11 +58,29 @@ pub async fn restore(unit: &Unit, subject: &Subject) -> Result<Result<Driven, St
     })
 }
 
-/// What the retried run committed, if it is still there: without it, the tasks are done anew.
-async fn reusable(unit: &Unit, subject: &Subject) -> Result<Reusable, ReconcileError> {
+/// What the retried run committed, if it is still there: without it, the tasks are done anew. Another run may have its name
+/// by now: what is not among the pinned `reuses` is not taken over.
+async fn reusable(unit: &Unit, subject: &Subject, reuses: &[String]) -> Result<Reusable, ReconcileError> {
     let Some(retry) = &subject.execution.spec.retry_of else { return Ok(Reusable::new()) };
-    match find_execution(unit, &subject.namespace, &retry.execution).await? {
-        Some(Ok(retried)) => committed_of(&unit.context.store, &retried, &subject.namespace).await,
-        _ => Ok(Reusable::new()),
+    let reusable = match find_execution(unit, &subject.namespace, &retry.execution).await? {
+        Some(Ok(retried)) => committed_of(&unit.context.store, &retried, &subject.namespace).await?,
+        _ => Reusable::new(),
+    };
+    Ok(if is_pinned(&reused_uids(&reusable), reuses) { reusable } else { Reusable::new() })
+}
+
+fn is_pinned(found: &[String], pinned: &[String]) -> bool {
+    found.iter().all(|uid| pinned.contains(uid))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn another_run_of_the_same_name_is_not_the_one_that_was_pinned() {
+        let uids = |uids: &[&str]| uids.iter().map(|uid| (*uid).to_owned()).collect::<Vec<_>>();
+        assert!(is_pinned(&uids(&["u1"]), &uids(&["u0", "u1"])));
+        assert!(!is_pinned(&uids(&["u1", "u2"]), &uids(&["u0", "u1"])));
     }
 }

@@ -223,7 +223,7 @@ async fn artifacts(
 }
 
 /// The runs whose files may become files of this run: they are kept for as long as it is.
-fn reused_uids(reusable: &Reusable) -> Vec<String> {
+pub fn reused_uids(reusable: &Reusable) -> Vec<String> {
     let keys = reusable.values().flat_map(|result| {
         let results = match &result.report.outcome {
             pintail_protocol::ReportOutcome::Succeeded(results) => Some(results),
