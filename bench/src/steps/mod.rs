@@ -141,11 +141,14 @@ impl Side {
     }
 }
 
+/// What a row shows of a round.
+type Value<'a> = &'a dyn Fn(&Round) -> f64;
+
 fn print(chains: usize, together: bool, ours: &Side, theirs: &Side) {
     let how = if together { "at once" } else { "one after another" };
     println!("  {chains} chains {how}, medians of {} rounds", ours.rounds.len());
     let milliseconds = |duration: Duration| duration.as_secs_f64() * 1e3;
-    let rows: [(&str, &str, &dyn Fn(&Round) -> f64); 5] = [
+    let rows: [(&str, &str, Value); 5] = [
         ("gap, p50", "ms", &|round| milliseconds(round.gaps.percentile(50))),
         ("gap, p99", "ms", &|round| milliseconds(round.gaps.percentile(99))),
         ("makespan", "s", &|round| round.makespan.as_secs_f64()),

@@ -14,11 +14,13 @@ use crate::program::{root, succeed};
 pub struct ApiServer {
     child: Child,
     kubeconfig: PathBuf,
+    kubectl: PathBuf,
 }
 
 impl ApiServer {
     /// Returns when it is ready and knows the kinds of Pintail.
     pub fn start() -> Result<Self, Failure> {
+        let kubectl = programs()?.join("kubectl");
         let mut command = Command::new(root().join("scripts/cluster"));
         command.arg("api-only").stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut child = command.spawn().map_err(|error| format!("{command:?}: {error}"))?;
@@ -34,7 +36,7 @@ impl ApiServer {
             }
         }
         let kubeconfig = kubeconfig.ok_or("scripts/cluster api-only ended before it was ready")?;
-        let server = Self { child, kubeconfig };
+        let server = Self { child, kubeconfig, kubectl };
         server.kubectl(&["apply", "--server-side", "--filename", &root().join("crds").display().to_string()])?;
         server.kubectl(&["wait", "--for=condition=Established", "crd", "--all", "--timeout=30s"])?;
         Ok(server)
@@ -52,9 +54,15 @@ impl ApiServer {
     }
 
     fn kubectl(&self, arguments: &[&str]) -> Result<(), Failure> {
-        let mut command = Command::new(root().join("scripts/cluster"));
-        succeed(command.arg("kubectl").args(arguments).env("KUBECONFIG", &self.kubeconfig))
+        succeed(Command::new(&self.kubectl).args(arguments).env("KUBECONFIG", &self.kubeconfig))
     }
+}
+
+/// Where the programs of the test cluster are, once they are built.
+fn programs() -> Result<PathBuf, Failure> {
+    let output = Command::new(root().join("scripts/cluster")).arg("build").stderr(Stdio::inherit()).output();
+    let output = output.map_err(|error| format!("scripts/cluster build: {error}"))?;
+    Ok(PathBuf::from(String::from_utf8_lossy(&output.stdout).trim()))
 }
 
 impl Drop for ApiServer {
