@@ -115,8 +115,10 @@ impl RestoredRun {
         let inputs: Option<Vec<BoundInput>> = resolved.inputs.iter().map(bound_from_resolved).collect();
         let inputs = inputs.ok_or_else(|| damaged("readable inputs"))?;
         let record = status.state.as_deref().ok_or_else(|| damaged("state"))?;
-        let record =
+        let mut record =
             RunRecord::decode(record).map_err(|error| CommandFailure::failed(format!("run {name:?}: {error}")))?;
+        // While nobody drove the run, nobody waited.
+        record.tasks.values_mut().for_each(|task| task.busy_since = None);
         let start_time = status.start_time.and_then(|time| time.parse().ok()).ok_or_else(|| damaged("start time"))?;
         let context = RunContext {
             namespace: DEFAULT_NAMESPACE.to_owned(),

@@ -122,8 +122,6 @@ impl Run {
         })?;
         let mut run = Self::assemble(plan, context, inputs, reusable, state)?;
         (run.pins, run.tasks, run.failures) = (record.pins, record.tasks, record.failures);
-        // While nobody drove the run, nobody waited.
-        run.tasks.values_mut().for_each(|task| task.busy_since = None);
         for (index, task) in run.plan.tasks.iter().enumerate() {
             if let Some(report) = reports.get(&task.name) {
                 run.reports.insert(index, report.clone());

@@ -440,6 +440,28 @@ fn a_long_failure_is_cut_to_what_an_api_server_takes() {
 }
 
 #[test]
+fn a_run_that_is_restored_has_waited_for_a_lock_all_the_same() {
+    let (plan, connections) = plan_of(LOAD);
+    let run = Run::new(plan, context("u1"), Vec::new(), Reusable::new()).unwrap();
+    let mut world = World { run, connections, now: Timestamp::UNIX_EPOCH, started: Vec::new() };
+    world.step(Vec::new());
+    for _ in 0..100 {
+        let attempt = world.order("fill").identity.attempt;
+        let failure = Failure { class: FailureClass::Busy, reason: "Busy".into(), message: "locked by 7".into() };
+        world.step(vec![Seen::Failed { task: TaskIndex(0), attempt, failure, report: None, at: world.now }]);
+        if world.run.outcome().is_some() {
+            break;
+        }
+        world.now = world.run.wake().unwrap_or(world.now);
+        let record = RunRecord::decode(&world.run.record().unwrap().encode().unwrap()).unwrap();
+        let plan = plan_of(LOAD).0;
+        world.run = Run::restore(plan, context("u1"), Vec::new(), Reusable::new(), record, BTreeMap::new()).unwrap();
+        world.step(Vec::new());
+    }
+    assert!(world.run.outcome().is_some(), "it waits for ever");
+}
+
+#[test]
 fn an_attempt_that_took_too_long_is_said_to_have() {
     let (plan, connections) = plan_of(&LOAD.replace("      writes:", "      timeout: 2s\n      writes:"));
     let run = Run::new(plan, context("u1"), Vec::new(), Reusable::new()).unwrap();
