@@ -128,16 +128,29 @@ async fn sweep_revisions(unit: &Unit) -> Result<(), ReconcileError> {
     let selector = ListParams::default().labels(&revision_selector());
     let revisions = unit.all::<ControllerRevision>().list(&selector).await;
     let now = unit.context.clock.now();
-    let old = revisions.attempted(|| "list ControllerRevisions".to_owned())?.items.into_iter().filter(|revision| {
+    let mut unnamed = revisions.attempted(|| "list ControllerRevisions".to_owned())?.items;
+    unnamed.retain(|revision| {
         let created = revision.meta().creation_timestamp.as_ref().map_or(now, |time| time.0);
         created.checked_add(REVISIONS_STAY).is_ok_and(|until| until <= now)
     });
-    let old: Vec<ControllerRevision> = old.collect();
-    if old.is_empty() {
+    retain_unnamed(unit, &mut unnamed).await?;
+    if unnamed.is_empty() {
         return Ok(());
     }
-    // No run is being pinned meanwhile.
+    // No run is being pinned meanwhile; one may have been since the look before, which held none up.
     let _held = unit.revisions.write().await;
+    retain_unnamed(unit, &mut unnamed).await?;
+    for revision in unnamed {
+        delete_revision(unit, &revision).await?;
+    }
+    Ok(())
+}
+
+/// Leaves out the revisions that an Execution or a Workflow names.
+async fn retain_unnamed(unit: &Unit, revisions: &mut Vec<ControllerRevision>) -> Result<(), ReconcileError> {
+    if revisions.is_empty() {
+        return Ok(());
+    }
     let executions = unit.all_of(&unit.executions).list(&ListParams::default()).await;
     let executions = executions.attempted(|| "list Executions".to_owned())?.items;
     let workflows = unit.workflows.objects.state();
@@ -147,19 +160,19 @@ async fn sweep_revisions(unit: &Unit) -> Result<(), ReconcileError> {
     let mut needed: BTreeSet<(String, String)> =
         executions.iter().filter_map(|execution| named(execution, "/status/resolved/revision")).collect();
     needed.extend(workflows.iter().filter_map(|workflow| named(workflow, "/status/revision")));
-    for revision in old {
-        let (namespace, name) = (revision.namespace().unwrap_or_default(), revision.name_any());
-        if needed.contains(&(namespace.clone(), name.clone())) {
-            continue;
-        }
-        let preconditions = Preconditions { uid: revision.uid(), resource_version: None };
-        let parameters = DeleteParams { preconditions: Some(preconditions), ..DeleteParams::default() };
-        let revisions: Api<ControllerRevision> = Api::namespaced(unit.context.client.clone(), &namespace);
-        match revisions.delete(&name, &parameters).await {
-            Ok(_) => tracing::info!(namespace, name, "deleted a revision that nothing names"),
-            Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => {}
-            Err(error) => return Err(error).attempted(|| format!("delete ControllerRevision {name}")),
-        }
+    revisions.retain(|revision| !needed.contains(&(revision.namespace().unwrap_or_default(), revision.name_any())));
+    Ok(())
+}
+
+async fn delete_revision(unit: &Unit, revision: &ControllerRevision) -> Result<(), ReconcileError> {
+    let (namespace, name) = (revision.namespace().unwrap_or_default(), revision.name_any());
+    let preconditions = Preconditions { uid: revision.uid(), resource_version: None };
+    let parameters = DeleteParams { preconditions: Some(preconditions), ..DeleteParams::default() };
+    let revisions: Api<ControllerRevision> = Api::namespaced(unit.context.client.clone(), &namespace);
+    match revisions.delete(&name, &parameters).await {
+        Ok(_) => tracing::info!(namespace, name, "deleted a revision that nothing names"),
+        Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => {}
+        Err(error) => return Err(error).attempted(|| format!("delete ControllerRevision {name}")),
     }
     Ok(())
 }
