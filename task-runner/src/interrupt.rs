@@ -28,13 +28,26 @@ impl Interrupt {
         if self.requested.load(Ordering::SeqCst) { Err(TaskFailure::interrupted()) } else { Ok(()) }
     }
 
-    pub(crate) fn watch(&self, session: &Session) -> Result<(), TaskFailure> {
+    /// Lets [`Interrupt::request`] end the session's statements until the watch is dropped, which must be before the
+    /// session is: the engine's handle is cleared only after its connection is closed, and ending a statement of a closed
+    /// connection is a use after free.
+    pub(crate) fn watch(&self, session: &Session) -> Result<Watch<'_>, TaskFailure> {
         *self.engine.lock().unwrap_or_else(PoisonError::into_inner) = Some(session.interrupt_handle());
-        self.check()
+        let watch = Watch(self);
+        self.check().map(|()| watch)
     }
 
     #[cfg(test)]
     pub(crate) fn is_watching(&self) -> bool {
         self.engine.lock().unwrap().is_some()
+    }
+}
+
+/// See [`Interrupt::watch`].
+pub(crate) struct Watch<'a>(&'a Interrupt);
+
+impl Drop for Watch<'_> {
+    fn drop(&mut self) {
+        *self.0.engine.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 }

@@ -17,7 +17,7 @@ use pintail_storage::{CommitOutcome, RunTask, Store, layout};
 use tokio::runtime::Runtime;
 
 use crate::failure::TaskFailure;
-use crate::interrupt::Interrupt;
+use crate::interrupt::{Interrupt, Watch};
 use crate::log::Log;
 use crate::log_chunks::LogChunks;
 use crate::session::Session;
@@ -88,6 +88,12 @@ type Found = BTreeMap<String, Vec<SourceFile>>;
 /// Key and local path of each output that is a file, by the output's name.
 type Outputs = BTreeMap<String, (String, PathBuf)>;
 
+/// A session that can be interrupted. Fields are dropped in their order: the watch goes first.
+struct Watched<'a> {
+    _watch: Watch<'a>,
+    session: Session,
+}
+
 impl Attempt<'_> {
     fn earlier_result(&self) -> Result<Option<Ending>, TaskFailure> {
         let run = RunTask::of(&self.order.identity)?;
@@ -136,15 +142,15 @@ impl Attempt<'_> {
                 self.log.info(&format!("{} files copied", written.len()));
                 Results { written, ..Results::default() }
             }
-            Work::DuckDb(work) => return self.duckdb(&self.session(workspace)?, work, &outputs, pins),
-            Work::Report(work) => self.page(&self.session(workspace)?, work, &outputs)?,
+            Work::DuckDb(work) => return self.duckdb(&self.session(workspace)?.session, work, &outputs, pins),
+            Work::Report(work) => self.page(&self.session(workspace)?.session, work, &outputs)?,
             Work::Export(work) => {
-                let file = export::export(&self.session(workspace)?, work, self.order, self.environment)?;
+                let file = export::export(&self.session(workspace)?.session, work, self.order, self.environment)?;
                 self.log.info(&format!("{} bytes written to {}", file.bytes, file.uri));
                 Results { written: vec![file], ..Results::default() }
             }
             Work::Notify(work) => {
-                notify::notify(&self.session(workspace)?, work, self.order, self.environment)?;
+                notify::notify(&self.session(workspace)?.session, work, self.order, self.environment)?;
                 self.log.info(&format!("the message {} is sent", work.message_id));
                 Results::default()
             }
@@ -180,11 +186,11 @@ impl Attempt<'_> {
         Ok(())
     }
 
-    fn session(&self, workspace: Workspace) -> Result<Session, TaskFailure> {
+    fn session(&self, workspace: Workspace) -> Result<Watched<'_>, TaskFailure> {
         let session = Session::open(self.order, workspace, self.environment)?;
-        self.interrupt.watch(&session)?;
+        let watch = self.interrupt.watch(&session)?;
         self.log.info("the session is open");
-        Ok(session)
+        Ok(Watched { _watch: watch, session })
     }
 
     /// The results of another run's equal work, where it read the same files.
