@@ -149,11 +149,11 @@ def postgres(cluster, tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def installation(cluster, buckets, postgres, _gatekeeper):
+def installation(cluster, buckets, postgres):
     with running(Mailbox(cluster.host, 2525)) as mailbox:
         build_images()
         import_images(cluster)
-        installation = Installation(cluster, buckets, mailbox, {"gate": _gatekeeper.port, "postgres": postgres.port})
+        installation = Installation(cluster, buckets, mailbox, {"postgres": postgres.port})
         installation.notes = installation.install()
         yield installation
 
@@ -183,10 +183,11 @@ def new_namespace(installation):
 
 
 @pytest.fixture
-def held(new_namespace, installation):
+def held(new_namespace, installation, _gatekeeper):
     """A namespace in which the workflow `held` stops at the gate, and `quick` does not."""
     namespace = new_namespace(f"held-{next(HELD_NUMBERS)}")
-    text = (Path(__file__).parent / "held.yaml").read_text().replace("GATE_PORT", str(installation.ports["gate"]))
+    address = f"{installation.cluster.host}:{_gatekeeper.port}"
+    text = (Path(__file__).parent / "held.yaml").read_text().replace("GATE_ADDRESS", address)
     installation.cluster.apply(namespace, *yaml.safe_load_all(text))
     return namespace
 
