@@ -31,6 +31,8 @@ pub struct Manifests {
     /// With the position of its document.
     workflows: Vec<(usize, api::Workflow)>,
     executions: Vec<api::Execution>,
+    /// With the position of its document.
+    launch_plans: Vec<(usize, api::LaunchPlan)>,
     connections: Connections,
     config_maps: ConfigMaps,
     /// Where the texts of ConfigMaps stand, by name and key.
@@ -169,6 +171,7 @@ impl Manifests {
                     self.config_maps.insert(generator.name, generator.literals.into_iter().chain(files).collect());
                 }
             }
+            Object::LaunchPlan(plan) => self.launch_plans.push((position, *plan)),
             Object::Artifact(_) | Object::Other { .. } => {}
         }
         Ok(())

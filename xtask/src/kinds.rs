@@ -24,6 +24,7 @@ pub fn all() -> Vec<Kind> {
         kind::<api::Connection, api::ConnectionSpec, api::ConnectionStatus>("Connection"),
         kind::<api::Execution, api::ExecutionSpec, api::ExecutionStatus>("Execution"),
         kind::<api::Artifact, api::ArtifactSpec, api::ArtifactStatus>("Artifact"),
+        kind::<api::LaunchPlan, api::LaunchPlanSpec, api::LaunchPlanStatus>("LaunchPlan"),
     ]
 }
 

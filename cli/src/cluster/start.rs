@@ -39,6 +39,7 @@ fn spec(workflow: &str) -> api::ExecutionSpec {
     api::ExecutionSpec {
         workflow_ref: api::ObjectRef { name: workflow.to_owned() },
         inputs: BTreeMap::new(),
+        trigger: None,
         retry_of: None,
         start_deadline: None,
         ttl_after_finished: None,

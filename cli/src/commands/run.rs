@@ -50,6 +50,7 @@ async fn run_here(records: &Records, arguments: &Run) -> Result<(), CommandFailu
             name,
             given: given_here,
             inputs,
+            started_by: None,
             retry_of: None,
             reusable: BTreeMap::new(),
         };
@@ -95,6 +96,7 @@ async fn retry_here(records: &Records, arguments: Retry) -> Result<(), CommandFa
         plan,
         given: before.spec.inputs.clone(),
         inputs,
+        started_by: None,
         retry_of: Some(before.name_any()),
         reusable: reusable(records, &before.name_any()).await?,
     };

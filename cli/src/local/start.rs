@@ -8,7 +8,7 @@ use kube::ResourceExt;
 use pintail_api as api;
 use pintail_execution::{
     BoundInput, BoundSource, CommittedReport, Reusable, Run, RunContext, RunRecord, bound_from_resolved,
-    newest_artifact,
+    version_of,
 };
 use pintail_plan::{InputValue, Plan};
 use pintail_protocol::{Failure, TaskReport};
@@ -39,6 +39,7 @@ pub struct NewRun<'a> {
     /// As in `Execution.spec.inputs`.
     pub given: BTreeMap<String, api::Binding>,
     pub inputs: Vec<BoundInput>,
+    pub started_by: Option<api::StartedBy>,
     pub retry_of: Option<String>,
     pub reusable: Reusable,
 }
@@ -53,7 +54,7 @@ impl NewRun<'_> {
             name: self.name.clone(),
             uid: uuid::Uuid::new_v4().to_string(),
             start_time: Timestamp::now(),
-            scheduled_time: None,
+            started_by: self.started_by.clone(),
             store: records.store.location().clone(),
         };
         let mut execution = self.execution(&context);
@@ -75,6 +76,7 @@ impl NewRun<'_> {
         let spec = api::ExecutionSpec {
             workflow_ref: api::ObjectRef { name: self.workflow.name_any() },
             inputs: self.given.clone(),
+            trigger: self.started_by.clone(),
             retry_of: self.retry_of.clone().map(|execution| api::RetryOf { execution }),
             start_deadline: None,
             ttl_after_finished: None,
@@ -125,7 +127,7 @@ impl RestoredRun {
             name: name.clone(),
             uid: stored.execution.metadata.uid.clone().ok_or_else(|| damaged("uid"))?,
             start_time,
-            scheduled_time: None,
+            started_by: stored.execution.spec.trigger.clone(),
             store: records.store.location().clone(),
         };
         let reusable = match &stored.execution.spec.retry_of {
@@ -198,9 +200,9 @@ pub async fn pin_inputs(
                 None => BoundSource::Table(Box::new(source)),
                 Some(dataset) => {
                     let artifacts = records.artifacts().await?;
-                    let newest = newest_artifact(&artifacts, dataset, source.partition.as_ref());
-                    let newest = newest.ok_or_else(|| no_version(&name, dataset, source.partition.as_ref()))?;
-                    BoundSource::of_artifact(&newest.name_any(), &newest.spec)
+                    let found = version_of(&artifacts, dataset, &source);
+                    let found = found.ok_or_else(|| no_version(&name, dataset, &source))?;
+                    BoundSource::of_artifact(&found.name_any(), &found.spec)
                 }
             },
         };
@@ -209,8 +211,13 @@ pub async fn pin_inputs(
     Ok(inputs)
 }
 
-fn no_version(input: &str, dataset: &str, partition: Option<&BTreeMap<String, String>>) -> CommandFailure {
-    let of = partition.map_or_else(String::new, |partition| {
+fn no_version(input: &str, dataset: &str, source: &api::TableSource) -> CommandFailure {
+    if let Some(version) = &source.version {
+        return CommandFailure::failed(format!(
+            "input {input:?} takes version {version} of dataset {dataset:?}, which this store does not have"
+        ));
+    }
+    let of = source.partition.as_ref().map_or_else(String::new, |partition| {
         let parts: Vec<String> = partition.iter().map(|(name, value)| format!("{name}={value}")).collect();
         format!(" of {}", parts.join(","))
     });

@@ -80,6 +80,10 @@ pub struct ProducedBy {
     /// Name of the workflow's output.
     #[schemars(length(max = 40))]
     pub output: String,
+    /// How many runs started each other, up to this one: 0 where a person or a schedule started it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0, max = 1000))]
+    pub depth: Option<i32>,
 }
 
 /// What is known of an Artifact.
@@ -93,4 +97,7 @@ pub struct ArtifactStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 8))]
     pub conditions: Vec<Condition>,
+    /// Whether every run that the version starts was created.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub dispatched: bool,
 }

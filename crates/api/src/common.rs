@@ -135,6 +135,9 @@ pub struct TableSource {
     /// The partition of the dataset whose newest version is bound.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub partition: Option<BTreeMap<String, String>>,
+    /// Of a dataset: the one version that is bound, by the name of its Artifact.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<String>,
     /// A file: an absolute path, a path relative to the manifest's folder, or a URL of an output.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub uri: Option<String>,

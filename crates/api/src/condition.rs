@@ -76,6 +76,14 @@ pub enum ConditionReason {
     StoreUnreachable,
     /// The cluster refuses, again and again, what the Execution needs next.
     ClusterRefuses,
+    /// The Execution waits until its LaunchPlan has room for it.
+    Queued,
+    /// The LaunchPlan had no room for the Execution, which did not run.
+    Skipped,
+    /// Another Execution ran for the same occurrence before.
+    AlreadyStarted,
+    /// The Workflow of the LaunchPlan is missing or is not Ready.
+    WorkflowUnusable,
     /// The object is valid and usable.
     Valid,
     /// The object has problems, listed in the message.
@@ -118,6 +126,10 @@ impl ConditionReason {
             Self::VolumeMissing => "VolumeMissing",
             Self::StoreUnreachable => "StoreUnreachable",
             Self::ClusterRefuses => "ClusterRefuses",
+            Self::Queued => "Queued",
+            Self::Skipped => "Skipped",
+            Self::AlreadyStarted => "AlreadyStarted",
+            Self::WorkflowUnusable => "WorkflowUnusable",
             Self::Valid => "Valid",
             Self::Invalid => "Invalid",
             Self::Published => "Published",

@@ -246,9 +246,12 @@ pub enum SmtpEncryption {
     Tls,
 }
 
-/// A URL that takes a POST of JSON.
+/// A URL that takes a POST of JSON, or the key of those who send events here.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
-#[x_kube(validation = ("has(self.url) != has(self.urlFrom)", "set exactly one of url and urlFrom"))]
+#[x_kube(validation = (
+    "!(has(self.url) && has(self.urlFrom)) && (has(self.url) || has(self.urlFrom) || has(self.signingKeyFrom))",
+    "set exactly one of url and urlFrom, or signingKeyFrom alone"
+))]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct WebhookConnection {
     /// The URL. Exactly one of `url` and `urlFrom`.
@@ -261,6 +264,10 @@ pub struct WebhookConnection {
     /// Value of the header `Authorization: Bearer`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bearer_token_from: Option<SecretValue>,
+    /// Key that signs requests (Standard Webhooks): `whsec_` and base64, or the key itself. Requests that go out are
+    /// signed with it, and events that come in must be.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signing_key_from: Option<SecretValue>,
 }
 
 /// What is known of a Connection.

@@ -27,7 +27,7 @@ use crate::{Binding, Column, Condition, ObjectRef};
     validation = ("size(self.metadata.name) <= 63", "metadata.name has at most 63 characters")
 )]
 #[x_kube(validation = (
-    "self.workflowRef == oldSelf.workflowRef && has(self.inputs) == has(oldSelf.inputs) && (!has(self.inputs) || self.inputs == oldSelf.inputs) && has(self.retryOf) == has(oldSelf.retryOf) && (!has(self.retryOf) || self.retryOf == oldSelf.retryOf) && has(self.startDeadline) == has(oldSelf.startDeadline) && (!has(self.startDeadline) || self.startDeadline == oldSelf.startDeadline) && has(self.ttlAfterFinished) == has(oldSelf.ttlAfterFinished) && (!has(self.ttlAfterFinished) || self.ttlAfterFinished == oldSelf.ttlAfterFinished)",
+    "self.workflowRef == oldSelf.workflowRef && has(self.inputs) == has(oldSelf.inputs) && (!has(self.inputs) || self.inputs == oldSelf.inputs) && has(self.retryOf) == has(oldSelf.retryOf) && (!has(self.retryOf) || self.retryOf == oldSelf.retryOf) && has(self.startDeadline) == has(oldSelf.startDeadline) && (!has(self.startDeadline) || self.startDeadline == oldSelf.startDeadline) && has(self.ttlAfterFinished) == has(oldSelf.ttlAfterFinished) && (!has(self.ttlAfterFinished) || self.ttlAfterFinished == oldSelf.ttlAfterFinished) && has(self.trigger) == has(oldSelf.trigger) && (!has(self.trigger) || self.trigger == oldSelf.trigger)",
     "an Execution is immutable but for suspend and cancel; create another one"
 ))]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -38,6 +38,9 @@ pub struct ExecutionSpec {
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(schema_with = "comparable_bindings")]
     pub inputs: BTreeMap<String, Binding>,
+    /// What started the run. Set by what created it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trigger: Option<StartedBy>,
     /// Committed results of that Execution are taken over where definition and inputs are equal.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry_of: Option<RetryOf>,
@@ -61,6 +64,29 @@ pub struct ExecutionSpec {
 /// An API server refuses rules that name a map of values without a type; of an object as a whole it compares them.
 fn comparable_bindings(_: &mut SchemaGenerator) -> Schema {
     json_schema!({ "type": "object", "maxProperties": 100, "x-kubernetes-preserve-unknown-fields": true })
+}
+
+/// What started a run.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct StartedBy {
+    /// Name of the LaunchPlan.
+    #[schemars(length(min = 1, max = 52))]
+    pub plan: String,
+    /// Name of its trigger. Left out: a person started it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 40))]
+    pub name: Option<String>,
+    /// The occurrence: a time, the name of an Artifact, an object and its version, source and id of an event.
+    #[schemars(length(min = 1, max = 2048))]
+    pub occurrence: String,
+    /// When it happened, RFC 3339. Runs that wait for each other run in this order.
+    #[schemars(length(min = 1, max = 64))]
+    pub time: String,
+    /// How many runs started each other before this one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0, max = 1000))]
+    pub depth: Option<i32>,
 }
 
 /// The Execution whose results are taken over.
@@ -117,6 +143,10 @@ pub struct ExecutionStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 100))]
     pub outputs: Vec<OutputStatus>,
+    /// Who was told of the end, as the LaunchPlan asks.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 10))]
+    pub notifications: Vec<NotificationStatus>,
     /// Every task and item, encoded; for Pintail itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 262144))]
@@ -258,6 +288,24 @@ pub struct TaskStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 63))]
     pub reused_from: Option<String>,
+}
+
+/// How the telling of one stands.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct NotificationStatus {
+    /// SQL name of the Connection.
+    #[schemars(length(max = 40))]
+    pub connection: String,
+    /// `Pending`, `Sent` or `Failed`.
+    #[schemars(length(max = 16))]
+    pub state: String,
+    /// Number of the last attempt, from 1.
+    pub attempt: i32,
+    /// Why the last attempt failed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 1024))]
+    pub message: Option<String>,
 }
 
 /// One failed attempt.

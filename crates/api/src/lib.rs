@@ -1,8 +1,9 @@
 //! The kinds of group `pintail.dev`, version `v1alpha1`: what people write and what Pintail reports.
 //!
 //! ```text
-//! Workflow ──run as──> Execution ──records──> Artifact ──bound by──> Workflow inputs
-//!     └──names──> Connection
+//! LaunchPlan ──starts──> Execution ──records──> Artifact ──starts──> LaunchPlan
+//!                            │ runs                └──bound by──> Workflow inputs
+//!                         Workflow ──names──> Connection
 //! ```
 //!
 //! Types and their schemas only. Whether a manifest makes sense is decided by `pintail-plan`.
@@ -15,6 +16,7 @@ mod condition;
 mod connection;
 mod definition;
 mod execution;
+mod launch_plan;
 #[cfg(test)]
 mod tests;
 mod workflow;
@@ -25,6 +27,7 @@ pub use condition::*;
 pub use connection::*;
 pub use definition::definitions;
 pub use execution::*;
+pub use launch_plan::*;
 pub use workflow::*;
 
 /// API group of every kind.

@@ -48,6 +48,7 @@ impl Run {
                     execution: self.context.name.clone(),
                     uid: self.context.uid.clone(),
                     output: output.name.clone(),
+                    depth: self.context.started_by.as_ref().and_then(|started| started.depth),
                 }),
                 derived_from: derived_from.to_vec(),
                 reclaim_policy: output.publish.as_ref().and_then(|publish| publish.reclaim_policy),
@@ -63,7 +64,7 @@ impl Run {
             last_transition_time: report.ended_at.to_string(),
             observed_generation: Some(1),
         };
-        artifact.status = Some(api::ArtifactStatus { observed_generation: Some(1), conditions: vec![ready] });
+        artifact.status = Some(api::ArtifactStatus { observed_generation: Some(1), conditions: vec![ready], dispatched: false });
         Some(artifact)
     }
 }
@@ -81,4 +82,15 @@ pub fn newest_artifact<'a>(
         .filter(|artifact| artifact.spec.artifact == dataset)
         .filter(|artifact| partition.is_none_or(|wanted| artifact.spec.partition == *wanted))
         .max_by_key(|artifact| (artifact.spec.created_at.clone(), artifact.metadata.name.clone()))
+}
+
+/// The version of a dataset that a source names, or else the newest of its partition.
+#[must_use]
+pub fn version_of<'a>(
+    artifacts: impl IntoIterator<Item = &'a api::Artifact>,
+    dataset: &str,
+    source: &api::TableSource,
+) -> Option<&'a api::Artifact> {
+    let wanted = |artifact: &&api::Artifact| source.version.is_none() || artifact.metadata.name == source.version;
+    newest_artifact(artifacts.into_iter().filter(wanted), dataset, source.partition.as_ref())
 }

@@ -128,12 +128,17 @@ fn smtp_target(smtp: &api::SmtpConnection) -> ConnectionTarget {
 
 fn webhook_target(name: &str, webhook: &api::WebhookConnection) -> Result<ConnectionTarget, ConnectionError> {
     let url = match (&webhook.url, &webhook.url_from) {
-        (Some(url), None) => WebhookUrl::Plain(url.clone()),
-        (None, Some(secret)) => WebhookUrl::Secret(variable(secret)),
+        (Some(url), None) => Some(WebhookUrl::Plain(url.clone())),
+        (None, Some(secret)) => Some(WebhookUrl::Secret(variable(secret))),
+        (None, None) if webhook.signing_key_from.is_some() => None,
         _ => {
             let why = "set exactly one of webhook.url and webhook.urlFrom".to_owned();
             return Err(ConnectionError { name: name.to_owned(), why });
         }
     };
-    Ok(ConnectionTarget::Webhook { url, bearer_token: optional(webhook.bearer_token_from.as_ref()) })
+    Ok(ConnectionTarget::Webhook {
+        url,
+        bearer_token: optional(webhook.bearer_token_from.as_ref()),
+        signing_key: optional(webhook.signing_key_from.as_ref()),
+    })
 }

@@ -21,7 +21,7 @@ mod status;
 #[cfg(test)]
 mod tests;
 
-pub use artifact::newest_artifact;
+pub use artifact::{newest_artifact, version_of};
 pub use check::{Datasets, broken_readers, check_problems, check_request, dataset_of, published};
 pub use connection::{ConnectionError, VOLUMES, connection_target};
 pub use input::{BoundInput, BoundSource, bound_from_resolved, resolved_from_bound};

@@ -27,8 +27,8 @@ pub struct RunContext {
     pub name: String,
     pub uid: String,
     pub start_time: Timestamp,
-    /// The occurrence that it runs for; the start time where there is none.
-    pub scheduled_time: Option<Timestamp>,
+    /// The occurrence that it runs for.
+    pub started_by: Option<api::StartedBy>,
     pub store: StoreLocation,
 }
 

@@ -41,9 +41,15 @@ pub(crate) fn scope<'a>(
             "name": context.name,
             "uid": context.uid,
             "startTime": context.start_time.to_string(),
-            "scheduledTime": context.scheduled_time.unwrap_or(context.start_time).to_string(),
+            "scheduledTime": scheduled_time(context).to_string(),
         }),
     }
+}
+
+/// When the occurrence was that the run is for; its start where a person started it.
+fn scheduled_time(context: &RunContext) -> Timestamp {
+    let started = context.started_by.as_ref();
+    started.and_then(|started| started.time.parse().ok()).unwrap_or(context.start_time)
 }
 
 /// `$(tasks.x)`: the fields of its main result, its further outputs by name, and `load`.

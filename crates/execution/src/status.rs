@@ -48,6 +48,7 @@ impl Run {
             task_list: task_list.into_iter().take(TASKS_LISTED).collect(),
             failures: self.failures.clone(),
             outputs: self.outputs(),
+            notifications: Vec::new(),
             state: self.record().map(|record| record.encode()).transpose()?,
         })
     }

@@ -132,7 +132,7 @@ fn context(uid: &str) -> RunContext {
         name: format!("check-orders-{uid}"),
         uid: uid.to_owned(),
         start_time: Timestamp::UNIX_EPOCH,
-        scheduled_time: None,
+        started_by: None,
         store: StoreLocation::Folder { path: "/store".to_owned() },
     }
 }

@@ -48,7 +48,7 @@ rules! {
     CutExpression, "cut-expression", "An expression that YAML would cut is quoted.",
         "In unquoted text YAML ends a value at ` #`, and within `{ }` and `[ ]` also at `, `, `]` and `}`. An expression that holds one of these loses its end: `{ when: $(tasks.a.rows in [1, 2]) }` has the value `$(tasks.a.rows in`. Quote it: `{ when: \"$(tasks.a.rows in [1, 2])\" }`.";
     UnknownKind, "unknown-kind", "A document of Pintail has a known apiVersion and kind.",
-        "Pintail's kinds are `Workflow`, `Connection`, `Execution` and `Artifact` of `pintail.dev/v1alpha1`; beside them `Secret` and `ConfigMap` of `v1` and `kustomization.yaml` are read. Every other document is left alone. `kind: WorkFlow` with `apiVersion: pintail.dev/v1alpha1` is refused, since it can only be a slip.";
+        "Pintail's kinds are `Workflow`, `LaunchPlan`, `Connection`, `Execution` and `Artifact` of `pintail.dev/v1alpha1`; beside them `Secret` and `ConfigMap` of `v1` and `kustomization.yaml` are read. Every other document is left alone. `kind: WorkFlow` with `apiVersion: pintail.dev/v1alpha1` is refused, since it can only be a slip.";
     UnknownField, "unknown-field", "Every field is known.",
         "A field that the kind does not have would be ignored, and with it what it was meant to do. `dependOn: [a]` is refused with the hint that `dependsOn` exists.";
     MissingField, "missing-field", "Required fields are there and have a value.",

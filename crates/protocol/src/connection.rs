@@ -68,8 +68,11 @@ pub enum ConnectionTarget {
         password: Option<SecretVariable>,
     },
     Webhook {
-        url: WebhookUrl,
+        /// `None` where it only takes events.
+        url: Option<WebhookUrl>,
         bearer_token: Option<SecretVariable>,
+        /// Signs requests that go out, and events that come in.
+        signing_key: Option<SecretVariable>,
     },
     /// Parameter name in SQL (`<connection>_<value>`) to the variable that holds it.
     Secrets(BTreeMap<String, SecretVariable>),
@@ -99,9 +102,9 @@ impl ConnectionTarget {
             Self::Http { bearer_token, .. } => bearer_token.iter().collect(),
             Self::Postgres { password, .. } => password.iter().collect(),
             Self::Smtp { username, password, .. } => username.iter().chain(password).collect(),
-            Self::Webhook { url, bearer_token } => {
-                let url = if let WebhookUrl::Secret(variable) = url { Some(variable) } else { None };
-                url.into_iter().chain(bearer_token).collect()
+            Self::Webhook { url, bearer_token, signing_key } => {
+                let url = if let Some(WebhookUrl::Secret(variable)) = url { Some(variable) } else { None };
+                url.into_iter().chain(bearer_token).chain(signing_key).collect()
             }
             Self::Secrets(values) => values.values().collect(),
             Self::Folder { .. } | Self::DuckDb { .. } => Vec::new(),

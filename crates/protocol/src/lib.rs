@@ -8,6 +8,7 @@
 //! environment variable that holds them). Orders and reports carry a format number: a reader takes its own and the one
 //! before, and refuses newer ones with a clear error.
 
+mod agent;
 mod check;
 mod connection;
 mod exit;
@@ -15,6 +16,7 @@ mod order;
 mod pod;
 mod report;
 
+pub use agent::*;
 pub use check::*;
 pub use connection::*;
 pub use exit::*;

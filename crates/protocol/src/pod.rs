@@ -8,7 +8,7 @@ use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use crate::{NewerFormat, ResultColumn, StoreLocation, StoredFile, WorkOrder, check_format};
+use crate::{AgentOrder, NewerFormat, ResultColumn, StoreLocation, StoredFile, WorkOrder, check_format};
 
 /// Holds the work order, as [`encode_order`] writes it.
 pub const ORDER_VARIABLE: &str = "PINTAIL_WORK_ORDER";
@@ -96,6 +96,7 @@ pub struct EncodeError {
 
 const ORDER: &str = "the work order";
 const REQUEST: &str = "the read request";
+const AGENT: &str = "the agent's order";
 
 /// The order as base64url (no padding) of zstd of JSON: the same text for the same order.
 ///
@@ -135,6 +136,22 @@ pub fn encode_request(request: &ReadRequest) -> Result<String, EncodeError> {
 /// As [`decode_order`].
 pub fn decode_request(text: &str) -> Result<ReadRequest, DecodeError> {
     parse(REQUEST, &unpack(REQUEST, text)?)
+}
+
+/// The agent's order as text, encoded as an order is.
+///
+/// # Errors
+/// As [`encode_order`].
+pub fn encode_agent(order: &AgentOrder) -> Result<String, EncodeError> {
+    encode(AGENT, order)
+}
+
+/// Reads what [`encode_agent`] wrote.
+///
+/// # Errors
+/// As [`decode_order`].
+pub fn decode_agent(text: &str) -> Result<AgentOrder, DecodeError> {
+    parse(AGENT, &unpack(AGENT, text)?)
 }
 
 fn encode(what: &'static str, document: &impl Serialize) -> Result<String, EncodeError> {

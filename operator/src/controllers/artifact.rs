@@ -76,6 +76,7 @@ pub async fn reconcile(unit: Arc<Unit>, object: Arc<DynamicObject>) -> Result<Ac
     let status = api::ArtifactStatus {
         observed_generation: generation,
         conditions: ready_conditions(&conditions(&object), true, &said),
+        dispatched: artifact.status.as_ref().is_some_and(|status| status.dispatched),
     };
     write_status(&objects, &object, &status).await?;
     Ok(goes_at.map_or_else(Action::await_change, |at| Action::requeue(wait(at, now))))
@@ -228,6 +229,7 @@ async fn say(
     let status = api::ArtifactStatus {
         observed_generation: generation,
         conditions: ready_conditions(&conditions(object), false, &said),
+        dispatched: true,
     };
     write_status(objects, object, &status).await.map(drop)
 }

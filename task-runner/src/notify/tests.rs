@@ -29,7 +29,7 @@ fn mail_at(address: &str) -> ConnectionTarget {
 }
 
 fn webhook_at(url: &str) -> ConnectionTarget {
-    ConnectionTarget::Webhook { url: WebhookUrl::Plain(url.to_owned()), bearer_token: None }
+    ConnectionTarget::Webhook { url: Some(WebhookUrl::Plain(url.to_owned())), bearer_token: None, signing_key: None }
 }
 
 fn work(subject: &str) -> NotifyWork {
@@ -227,8 +227,9 @@ fn a_webhook_gets_the_message_as_json_under_a_stable_id() {
     connect(
         &mut fixture,
         ConnectionTarget::Webhook {
-            url: WebhookUrl::Secret(SecretVariable("URL".to_owned())),
+            url: Some(WebhookUrl::Secret(SecretVariable("URL".to_owned()))),
             bearer_token: Some(SecretVariable("TOKEN".to_owned())),
+            signing_key: None,
         },
     );
     send(&fixture, &work("Hello")).unwrap();

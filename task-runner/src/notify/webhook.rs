@@ -22,8 +22,8 @@ pub(super) fn send(
     environment: &Environment,
     owner: &str,
 ) -> Result<(), TaskFailure> {
-    let ConnectionTarget::Webhook { url, bearer_token } = target else {
-        return Err(TaskFailure::permanent("WrongConnection", "it is not a webhook"));
+    let ConnectionTarget::Webhook { url: Some(url), bearer_token, .. } = target else {
+        return Err(TaskFailure::permanent("WrongConnection", "it is no webhook with a URL"));
     };
     let (text, is_secret) = match url {
         WebhookUrl::Plain(url) => (url.as_str(), false),

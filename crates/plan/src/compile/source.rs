@@ -46,6 +46,7 @@ pub(crate) fn check_table_source(
     for (field, needs) in [
         ("path", &["connection"][..]),
         ("partition", &["artifact"]),
+        ("version", &["artifact"]),
         ("format", &["connection", "uri"]),
         ("options", &["connection", "uri"]),
     ] {

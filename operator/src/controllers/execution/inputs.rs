@@ -1,10 +1,8 @@
 //! What the inputs of a run are bound to on the cluster.
 
-use std::collections::BTreeMap;
-
 use kube::ResourceExt;
 use pintail_api as api;
-use pintail_execution::{BoundInput, BoundSource, bound_from_resolved, newest_artifact};
+use pintail_execution::{BoundInput, BoundSource, bound_from_resolved, version_of};
 use pintail_plan::InputValue;
 
 /// A dataset of which there is no version yet.
@@ -29,7 +27,7 @@ pub fn pin(
                 None => BoundSource::Table(Box::new(source)),
                 Some(dataset) => match kept(&name, dataset, before, artifacts) {
                     Some(kept) => kept,
-                    None => newest(&name, dataset, source.partition.as_ref(), artifacts)?,
+                    None => version(&name, dataset, &source, artifacts)?,
                 },
             },
         };
@@ -46,15 +44,20 @@ fn kept(input: &str, dataset: &str, before: &[api::ResolvedInput], artifacts: &[
     (artifact.spec.artifact == dataset).then(|| bound_from_resolved(resolved).map(|bound| bound.source))?
 }
 
-fn newest(
+fn version(
     input: &str,
     dataset: &str,
-    partition: Option<&BTreeMap<String, String>>,
+    source: &api::TableSource,
     artifacts: &[api::Artifact],
 ) -> Result<BoundSource, NoVersion> {
     let ready = artifacts.iter().filter(|artifact| is_ready(artifact));
-    let newest = newest_artifact(ready, dataset, partition).ok_or_else(|| {
-        let of = partition.map_or_else(String::new, |partition| {
+    let found = version_of(ready, dataset, source).ok_or_else(|| {
+        if let Some(version) = &source.version {
+            return NoVersion(format!(
+                "input `{input}` takes version {version} of dataset `{dataset}`, which is gone or not ready"
+            ));
+        }
+        let of = source.partition.as_ref().map_or_else(String::new, |partition| {
             let parts: Vec<String> = partition.iter().map(|(name, value)| format!("{name}={value}")).collect();
             format!(" of {}", parts.join(","))
         });
@@ -63,7 +66,7 @@ fn newest(
              that publishes it"
         ))
     })?;
-    Ok(BoundSource::of_artifact(&newest.name_any(), &newest.spec))
+    Ok(BoundSource::of_artifact(&found.name_any(), &found.spec))
 }
 
 fn is_ready(artifact: &api::Artifact) -> bool {

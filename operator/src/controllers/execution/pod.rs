@@ -260,7 +260,11 @@ pub fn secret_references(spec: &api::ConnectionSpec) -> Vec<&api::SecretKeyRef> 
         values.extend([smtp.username_from.as_ref(), smtp.password_from.as_ref()]);
     }
     if let Some(webhook) = &spec.webhook {
-        values.extend([webhook.url_from.as_ref(), webhook.bearer_token_from.as_ref()]);
+        values.extend([
+            webhook.url_from.as_ref(),
+            webhook.bearer_token_from.as_ref(),
+            webhook.signing_key_from.as_ref(),
+        ]);
     }
     values.extend(spec.secrets.iter().flat_map(|secrets| secrets.values()).map(Some));
     values.into_iter().flatten().map(|value| &value.secret_key_ref).collect()

@@ -177,7 +177,7 @@ pub fn run_context(unit: &Unit, subject: &Subject, start_time: Timestamp) -> Run
         name: subject.name.clone(),
         uid: subject.uid.clone(),
         start_time,
-        scheduled_time: None,
+        started_by: subject.execution.spec.trigger.clone(),
         store: unit.context.store.location().clone(),
     }
 }

@@ -169,7 +169,7 @@ fn check_immutable(key: &Key, old: &Value, new: &Value) -> Result<(), Refusal> {
         "Artifact" => {
             &["artifact", "partition", "createdAt", "uri", "rows", "bytes", "columns", "digest", "producedBy"]
         }
-        _ => &["workflowRef", "inputs", "retryOf"],
+        _ => &["workflowRef", "inputs", "trigger", "retryOf"],
     };
     if fixed.iter().all(|field| old["spec"][field] == new["spec"][field]) {
         return Ok(());
