@@ -365,6 +365,25 @@ pub struct TriggerStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 100))]
     pub tuples: Vec<TriggerTuple>,
+    /// Of several datasets: versions up to this time start nothing where no run before is listed, RFC 3339.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 64))]
+    pub forgotten_through: Option<String>,
+}
+
+/// A version of a dataset that a run reads.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct TupleVersion {
+    /// SQL name of the dataset.
+    #[schemars(length(max = 40))]
+    pub dataset: String,
+    /// When it was committed, RFC 3339 with microseconds.
+    #[schemars(length(max = 64))]
+    pub created_at: String,
+    /// Name of the Artifact.
+    #[schemars(length(max = 63))]
+    pub artifact: String,
 }
 
 /// The versions of several datasets that one run reads.
@@ -375,12 +394,9 @@ pub struct TriggerTuple {
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(extend("maxProperties" = 8))]
     pub matched: BTreeMap<String, String>,
-    /// Name of the Artifact, by dataset.
-    #[schemars(extend("maxProperties" = 10))]
-    pub versions: BTreeMap<String, String>,
-    /// When the newest of them was committed, RFC 3339 with microseconds.
-    #[schemars(length(max = 64))]
-    pub created_at: String,
+    /// The version of each dataset.
+    #[schemars(length(max = 10))]
+    pub versions: Vec<TupleVersion>,
     /// Whether the run is still to be created: the choice of versions is written down first.
     #[serde(default)]
     pub pending: bool,

@@ -16,12 +16,16 @@ fn base32(bytes: &[u8], length: usize) -> String {
 
 /// A digest of `parts`, ten characters long, for use in a name. Each part is told from the next.
 fn digest(parts: &[&str]) -> String {
+    digest_of(parts, 10)
+}
+
+fn digest_of(parts: &[&str], length: usize) -> String {
     let mut hasher = Sha256::new();
     for part in parts {
         hasher.update((part.len() as u64).to_le_bytes());
         hasher.update(part.as_bytes());
     }
-    base32(&hasher.finalize(), 10)
+    base32(&hasher.finalize(), length)
 }
 
 /// Cuts `text` to `length` bytes; names are ASCII.
@@ -49,6 +53,13 @@ pub fn pod_name(execution: &str, execution_uid: &str, task: &str, item: Option<u
     let item = item.map(|item| item.to_string()).unwrap_or_default();
     let digest = digest(&[execution_uid, task, &item, &attempt.to_string()]);
     format!("{}-{}-{digest}", head(execution, 30), head(&task.replace('_', "-"), 20))
+}
+
+/// Name of the Execution of an occurrence: the same whoever creates it, so that there is one. Sixteen characters are eighty
+/// bits: also among millions of occurrences no two share a name.
+#[must_use]
+pub fn occurrence_name(plan: &str, trigger: Option<&str>, key: &str) -> String {
+    format!("{}-{}", head(plan, 46), digest_of(&[plan, trigger.unwrap_or_default(), key], 16))
 }
 
 /// A digest of names for a label, where a name may be too long or of other characters.

@@ -43,6 +43,7 @@ pub(crate) fn scope<'a>(
             "startTime": context.start_time.to_string(),
             "scheduledTime": scheduled_time(context).to_string(),
         }),
+        ..Scope::default()
     }
 }
 

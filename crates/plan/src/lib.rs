@@ -13,6 +13,7 @@ pub mod expression;
 #[cfg(test)]
 mod fuzz;
 mod input;
+mod launch;
 pub mod manifest;
 mod model;
 mod problem;
@@ -21,6 +22,10 @@ mod rule;
 
 pub use cluster::{check_connection_on_cluster, check_execution, check_inputs_on_cluster, check_workflow_on_cluster};
 pub use compile::{check_connection, compile, compile_inputs};
+pub use launch::{
+    LaunchSurroundings, PlannedConcurrency, PlannedDataset, PlannedHistory, PlannedLaunch, PlannedTrigger, TriggerOn,
+    TriggerValue, check_launch_plan, compile_launch_plan, inputs_of, trigger_cycle,
+};
 pub use input::{bind_inputs, bind_planned, parse_input_text};
 pub use model::*;
 pub use problem::{FieldPath, Located, Problem, Segment};

@@ -165,6 +165,10 @@ rules! {
         "A connection of kind `folder`, a `duckdb` file without `volumeClaim` and a `uri` that is a path are for runs on one machine: pods do not share its disk. The same name may stand for another place on a cluster, such as `s3: { bucket: raw }` or `duckdb: { volumeClaim: lake, path: lake.duckdb }`; keep one folder of connections for each. Reported by the operator, not by `pintail lint`.";
     UnknownFormat, "unknown-format", "A file's format is told by `format` or by its name.",
         "Exports and attachments end in `.parquet`, `.csv` or `.json`, or say `format`: `{ table: anomalies, as: bad.csv }`. A report is attached as `.html`.";
+    InvalidSchedule, "invalid-schedule", "A schedule has times that come.",
+        "`cron` has five fields: minute, hour, day of the month, month, day of the week, as in `0 2 * * *`; `timeZone` is a name of the IANA database such as `Europe/Paris`. A schedule that never comes, such as `0 0 30 2 *`, is refused.";
+    TriggerCycle, "trigger-cycle", "LaunchPlans do not start each other in a circle.",
+        "A plan that starts when `a` is published, and whose workflow publishes `b`, may not start another that publishes `a` when it sees `b`: they would run for ever. The message names the circle. Break it at one place, or say by `where` which versions start a run; circles that only show while they run are stopped after 20 runs that started each other.";
     NothingUsesIt, "nothing-uses-it", "A field stands where it has an effect.",
         "`reads` and `writes` attach databases for SQL, so they belong to tasks of kind `duckdb`; `copy` moves files and uses no table; `to` and attachments are for mail. Remove the field.";
     InvalidPath, "invalid-path", "A path stays below its connection.",

@@ -62,6 +62,13 @@ impl<'a> Compiler<'a> {
             )),
             ScopeName::Inputs => self.input_meaning(name, &fields),
             ScopeName::Tasks => self.task_meaning(name, &fields),
+            ScopeName::Trigger | ScopeName::Artifact => Err(Unknown {
+                rule: Rule::ScopeNotAllowed,
+                message: format!(
+                    "`{reference}` is known in a LaunchPlan only: bind it to an input there, and read the input here"
+                ),
+                suggestion: None,
+            }),
         }
     }
 

@@ -47,6 +47,8 @@ fn part(scope: &Scope, name: ScopeName) -> &Json {
         ScopeName::Inputs => &scope.inputs,
         ScopeName::Tasks => &scope.tasks,
         ScopeName::Execution => &scope.execution,
+        ScopeName::Trigger => &scope.trigger,
+        ScopeName::Artifact => &scope.artifact,
     }
 }
 

@@ -58,16 +58,22 @@ pub enum ScopeName {
     Inputs,
     Tasks,
     Execution,
+    /// What starts a run; in a LaunchPlan only.
+    Trigger,
+    /// A version of a dataset; in `where` only.
+    Artifact,
 }
 
 impl ScopeName {
-    pub(crate) const ALL: [Self; 3] = [Self::Inputs, Self::Tasks, Self::Execution];
+    pub(crate) const ALL: [Self; 5] = [Self::Inputs, Self::Tasks, Self::Execution, Self::Trigger, Self::Artifact];
 
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Inputs => "inputs",
             Self::Tasks => "tasks",
             Self::Execution => "execution",
+            Self::Trigger => "trigger",
+            Self::Artifact => "artifact",
         }
     }
 
@@ -92,6 +98,10 @@ pub struct Scope {
     pub tasks: serde_json::Value,
     /// `name`, `uid`, `startTime`, `scheduledTime`.
     pub execution: serde_json::Value,
+    /// Of a LaunchPlan: what starts the run.
+    pub trigger: serde_json::Value,
+    /// Of `where`: a version of a dataset.
+    pub artifact: serde_json::Value,
 }
 
 /// Text that is no expression.
@@ -117,7 +127,7 @@ impl Expression {
     /// Parses what stands between `$(` and `)`.
     ///
     /// # Errors
-    /// Where it is no CEL, is out of bounds, or reads something other than `inputs`, `tasks` and `execution`.
+    /// Where it is no CEL, is out of bounds, or reads something other than the scopes.
     pub fn parse(source: &str) -> Result<Self, ParseError> {
         match parse::plain(source) {
             Some(parsed) => Ok(parsed),
