@@ -1,4 +1,4 @@
-//! The pure scheduler: `advance(graph, state, events, now) -> Decision`.
+//! The pure scheduler: `advance(graph, state, events, now) -> Decision`; and what starts runs: [`triggers`].
 //!
 //! It knows tasks, items, attempts and time, and nothing of Kubernetes, SQL or files. Everything that a run is stands
 //! in its [`RunState`]; whoever drives the engine reads the world into [`Event`]s and carries [`Action`]s out.
@@ -21,6 +21,7 @@ mod retry;
 mod state;
 #[cfg(test)]
 mod tests;
+pub mod triggers;
 
 pub use advance::advance;
 pub use graph::*;
@@ -29,3 +30,4 @@ pub use phase::{Phase, SkipReason, StopReason};
 pub use readiness::{Readiness, WaitingOn};
 pub use retry::{BUSY_BACKOFF, INFRASTRUCTURE_BACKOFF, INFRASTRUCTURE_RETRY_LIMIT};
 pub use state::{Counts, ITEM_LIMIT, RecordedState, RestoreError, RunState, TaskSummary};
+pub use triggers::{Admission, CatchUp, Due, Member, RunStage, Schedule, ScheduleError, Tick, WhenFull, admit, due};
