@@ -30,6 +30,8 @@ struct Inner {
     executions_active: IntGauge,
     tasks_waiting: IntGaugeVec,
     step_seconds: HistogramVec,
+    launches: IntCounterVec,
+    launch_seconds: HistogramVec,
     api_requests: IntCounterVec,
     leader: IntGauge,
     /// Per uid of an execution that has not ended: how many of its tasks wait, by reason.
@@ -94,6 +96,14 @@ impl Metrics {
                 &["step"],
                 STEP_SECONDS,
             )?,
+            launches: counters(&registry, "launches_total", "Executions that LaunchPlans created.", &["trigger"])?,
+            launch_seconds: histograms(
+                &registry,
+                "launch_seconds",
+                "Time from what happened to the creation of its Execution.",
+                &["trigger"],
+                STEP_SECONDS,
+            )?,
             api_requests: counters(
                 &registry,
                 "api_requests_total",
@@ -112,6 +122,15 @@ impl Metrics {
     pub fn reconciled(&self, kind: &'static str, outcome: Reconciled, elapsed: Duration) {
         self.0.reconciles.with_label_values(&[kind, outcome.label()]).inc();
         self.0.reconcile_seconds.with_label_values(&[kind]).observe(elapsed.as_secs_f64());
+    }
+
+    /// An Execution was created for an occurrence of a trigger (`schedule`, `artifacts`, `object`, `event`), so long after it
+    /// happened.
+    pub fn launched(&self, trigger: &'static str, lag: Option<Duration>) {
+        self.0.launches.with_label_values(&[trigger]).inc();
+        if let Some(lag) = lag {
+            self.0.launch_seconds.with_label_values(&[trigger]).observe(lag.as_secs_f64());
+        }
     }
 
     /// A pod was created for an attempt.

@@ -190,6 +190,14 @@ pub fn catalog_dataset(namespace: &str, dataset: &str) -> Result<String, StoreEr
     Ok(format!("{}/{}", catalog_folder(namespace)?, part(dataset)?))
 }
 
+/// Says that an occurrence of a trigger has started a run.
+///
+/// # Errors
+/// Class `Invalid` where a name cannot be part of a key.
+pub fn trigger_marker(namespace: &str, plan: &str, trigger: &str, occurrence: &str) -> Result<String, StoreError> {
+    Ok(format!("{}/triggers/{}/{}/{}", part(namespace)?, part(plan)?, part(trigger)?, part(occurrence)?))
+}
+
 /// The record of a finished run. `date` is the day of its end, `YYYY-MM-DD`.
 ///
 /// # Errors

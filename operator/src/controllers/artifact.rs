@@ -20,6 +20,7 @@ use super::error::{Attempted, ReconcileError, words};
 use super::event::{self, Happened};
 use super::execution::pod::{MANAGED_BY, MANAGED_BY_LABEL};
 use super::object::{Said, conditions, decode, quarantine, ready_conditions, write_status};
+use super::launch::versions;
 use super::unit::Unit;
 
 /// Keeps the object until its data is gone. Only where its policy is `Delete`.
@@ -71,15 +72,42 @@ pub async fn reconcile(unit: Arc<Unit>, object: Arc<DynamicObject>) -> Result<Ac
         set_finalizers(&objects, &object, finalizers).await?;
         return Ok(Action::await_change());
     }
+    let again = make_known(&unit, &objects, &object, &artifact, now).await?;
+    let again = goes_at.map(|at| wait(at, now)).into_iter().chain(again).min();
+    Ok(again.map_or_else(Action::await_change, Action::requeue))
+}
+
+/// Says that the version is Ready, then starts the runs that wait for it, once. Gives when to try again where one of them
+/// found no room.
+async fn make_known(
+    unit: &Unit,
+    objects: &Api<DynamicObject>,
+    object: &DynamicObject,
+    artifact: &api::Artifact,
+    now: Timestamp,
+) -> Result<Option<Duration>, ReconcileError> {
     let generation = artifact.metadata.generation;
     let said = Said { reason: Reason::Published, message: "", generation, now };
-    let status = api::ArtifactStatus {
+    let before = artifact.status.as_ref();
+    let namespace = object.namespace().unwrap_or_default();
+    let was_dispatched = before.is_some_and(|status| status.dispatched);
+    let plans = if was_dispatched { Vec::new() } else { versions::plans_for(unit, artifact, &namespace).await };
+    let mut status = api::ArtifactStatus {
         observed_generation: generation,
-        conditions: ready_conditions(&conditions(&object), true, &said),
-        dispatched: artifact.status.as_ref().is_some_and(|status| status.dispatched),
+        conditions: ready_conditions(&conditions(object), true, &said),
+        // What concerns nobody takes one write.
+        dispatched: was_dispatched || plans.is_empty(),
     };
-    write_status(&objects, &object, &status).await?;
-    Ok(goes_at.map_or_else(Action::await_change, |at| Action::requeue(wait(at, now))))
+    let written = write_status(objects, object, &status).await?;
+    if status.dispatched {
+        return Ok(None);
+    }
+    if !versions::dispatch(unit, artifact, &plans, &namespace).await? {
+        return Ok(Some(versions::LOOK_AGAIN));
+    }
+    status.dispatched = true;
+    write_status(objects, written.as_ref().unwrap_or(object), &status).await?;
+    Ok(None)
 }
 
 fn wait(at: Timestamp, now: Timestamp) -> Duration {

@@ -9,6 +9,7 @@ mod connection;
 mod error;
 mod event;
 pub(crate) mod execution;
+mod launch;
 mod leftovers;
 mod object;
 mod pods;
@@ -66,6 +67,7 @@ async fn run_unit(unit: Arc<Unit>, shutdown: CancellationToken) -> Result<(), Op
         control(&unit, &shutdown, |unit| &unit.connections, connection::reconcile).boxed(),
         control(&unit, &shutdown, |unit| &unit.executions, execution::reconcile).boxed(),
         control(&unit, &shutdown, |unit| &unit.artifacts, artifact::reconcile).boxed(),
+        control(&unit, &shutdown, |unit| &unit.launch_plans, launch::reconcile).boxed(),
     ];
     let controllers = futures::future::join_all(controllers);
     tokio::select! {
@@ -82,7 +84,10 @@ async fn follow(unit: &Unit) {
     let workflows = unit.follow(
         &unit.workflows,
         |workflow, _| all(workflow, &within(workflow), &unit.workflows),
-        |namespace| unit.enqueue_waiting(namespace),
+        |namespace| {
+            unit.enqueue_waiting(namespace);
+            unit.enqueue_plans(namespace);
+        },
     );
     let connections = unit.follow(
         &unit.connections,
@@ -91,11 +96,15 @@ async fn follow(unit: &Unit) {
             let workflows = unit.workflows.within(namespace);
             workflows.iter().for_each(|workflow| all(workflow, namespace, &unit.workflows));
             unit.enqueue_waiting(namespace);
+            unit.enqueue_plans(namespace);
         },
     );
     let executions = unit.follow(
         &unit.executions,
         |execution, gone| {
+            if let Some(plan) = unit.plan_runs.apply(execution, gone) {
+                unit.launch_plans.enqueue(&within(execution), &plan);
+            }
             if gone {
                 let uid = execution.uid().unwrap_or_default();
                 unit.memory.forget(&uid);
@@ -111,11 +120,24 @@ async fn follow(unit: &Unit) {
         |artifact, _| all(artifact, &within(artifact), &unit.artifacts),
         |namespace| unit.enqueue_waiting(namespace),
     );
+    let launch_plans = unit.follow(
+        &unit.launch_plans,
+        |plan, gone| {
+            let (namespace, name) = (within(plan), plan.name_any());
+            if gone {
+                unit.launches.forget(&namespace, &name);
+            }
+            unit.launch_plans.enqueue(&namespace, &name);
+            unit.enqueue_waiting_of(&namespace, &name);
+        },
+        |_| {},
+    );
     tokio::select! {
         () = workflows => {},
         () = connections => {},
         () = executions => {},
         () = artifacts => {},
+        () = launch_plans => {},
         () = unit.follow_pods() => {},
     }
 }
@@ -183,5 +205,5 @@ fn retried(failures: &Mutex<HashMap<String, u32>>, uid: &str, result: Result<Act
 
 /// Labels of metrics are words of the program's own.
 fn kind_name(kind: &str) -> &'static str {
-    ["Workflow", "Connection", "Execution", "Artifact"].into_iter().find(|name| *name == kind).unwrap_or("Other")
+    ["Workflow", "Connection", "Execution", "Artifact", "LaunchPlan"].into_iter().find(|name| *name == kind).unwrap_or("Other")
 }

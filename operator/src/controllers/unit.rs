@@ -21,6 +21,7 @@ use tokio::sync::watch;
 
 use super::execution::memory::Memory;
 use super::execution::pod::{MANAGED_BY, MANAGED_BY_LABEL};
+use super::launch::known::{Launches, PlanRuns};
 use super::object::decode;
 use super::pods::{PodCache, trim};
 use crate::Context;
@@ -76,6 +77,17 @@ impl Kind {
         self.objects.get(&self.reference(object)).is_some_and(|known| known.metadata.uid == object.metadata.uid)
     }
 
+    /// The object of that name, as it was seen last.
+    pub fn find(&self, namespace: &str, name: &str) -> Option<Arc<DynamicObject>> {
+        self.objects.get(&ObjectRef::new_with(name, self.resource.clone()).within(namespace))
+    }
+
+    /// Waits for the first whole list.
+    pub async fn wait_until_ready(&self) {
+        // The sender lives as long as the unit.
+        let _ = self.ready.subscribe().wait_for(|ready| *ready).await;
+    }
+
     /// All of a namespace, by name.
     pub fn within(&self, namespace: &str) -> Vec<Arc<DynamicObject>> {
         let mut objects = self.objects.state_filter(|object| object.metadata.namespace.as_deref() == Some(namespace));
@@ -92,6 +104,9 @@ pub struct Unit {
     pub connections: Kind,
     pub executions: Kind,
     pub artifacts: Kind,
+    pub launch_plans: Kind,
+    pub launches: Launches,
+    pub plan_runs: PlanRuns,
     pub pods: PodCache,
     pub memory: Memory,
     /// Held for reading from when a revision is made sure of until a status names it; for writing to collect revisions.
@@ -107,6 +122,9 @@ impl Unit {
             connections: Kind::new::<api::Connection>(),
             executions: Kind::new::<api::Execution>(),
             artifacts: Kind::new::<api::Artifact>(),
+            launch_plans: Kind::new::<api::LaunchPlan>(),
+            launches: Launches::default(),
+            plan_runs: PlanRuns::default(),
             pods: PodCache::default(),
             memory: Memory::default(),
             revisions: tokio::sync::RwLock::new(()),
@@ -143,8 +161,7 @@ impl Unit {
 
     /// The Connections of a namespace that can be read, by their SQL names, once they are known.
     pub async fn connections_of(&self, namespace: &str) -> Connections {
-        // The sender lives as long as the unit.
-        let _ = self.connections.ready.subscribe().wait_for(|ready| *ready).await;
+        self.connections.wait_until_ready().await;
         let readable = self.connections.within(namespace).into_iter().filter_map(|object| {
             let connection: api::Connection = decode(&object).ok()?;
             Some((sql_name(&object.name_any()), Arc::new(connection)))
@@ -213,6 +230,20 @@ impl Unit {
         if let Some(owner) = owner {
             self.executions.enqueue(&pod.namespace().unwrap_or_default(), &owner.name);
         }
+    }
+
+    /// Plans whose runs, Workflow or Connections changed.
+    pub fn enqueue_plans(&self, namespace: &str) {
+        for object in self.launch_plans.within(namespace) {
+            self.launch_plans.enqueue(namespace, &object.name_any());
+        }
+    }
+
+    /// Runs of a plan that have not started: there may be room now.
+    pub fn enqueue_waiting_of(&self, namespace: &str, plan: &str) {
+        let runs = self.plan_runs.of(namespace, plan);
+        let waiting = runs.iter().filter(|run| run.stage == pintail_engine::RunStage::Waiting);
+        waiting.for_each(|run| self.executions.enqueue(namespace, &run.name));
     }
 
     /// Executions that have not started: what they wait for may be there now.

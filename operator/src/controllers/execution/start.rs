@@ -19,6 +19,8 @@ use super::{Subject, later, until};
 use crate::Settings;
 use crate::controllers::error::{Attempted, ReconcileError};
 use crate::controllers::event::{self, Happened};
+use crate::controllers::launch::gate::{Gate, gate};
+use crate::controllers::launch::marker;
 use crate::controllers::leftovers;
 use crate::controllers::object::{Said, condition, conditions, decode, version, write_status};
 use crate::controllers::revision::{self, Revision};
@@ -53,6 +55,11 @@ pub async fn reconcile(unit: &Unit, subject: Subject, remembered: &mut Remembere
     if spec.suspend == Some(true) {
         return wait(unit, &subject, remembered, Reason::Suspended, "the run is suspended", None).await;
     }
+    match gate(unit, &subject.namespace, &subject.execution).await {
+        Gate::Open => {}
+        Gate::Queued(message) => return wait(unit, &subject, remembered, Reason::Queued, &message, None).await,
+        Gate::Closed(reason, message) => return end(unit, &subject, remembered, reason, &message).await,
+    }
     match prepare(unit, &subject).await? {
         Prepared::Ready(ready) => pin(unit, subject, remembered, *ready).await,
         Prepared::Refused(reason, message) => end(unit, &subject, remembered, reason, &message).await,
@@ -78,15 +85,20 @@ fn waits_since(before: &[api::Condition], now: Timestamp) -> Timestamp {
     let waits = |found: &&api::Condition| {
         found.condition_type == ConditionType::Reconciling
             && found.status == ConditionStatus::True
-            && found.reason != Reason::Suspended
+            && !is_held(found.reason)
     };
     before.iter().find(waits).and_then(|found| found.last_transition_time.parse().ok()).unwrap_or(now)
 }
 
-/// The conditions before. A run that was resumed begins to wait anew.
+/// Whether somebody holds the run, so that it waits for nothing yet.
+fn is_held(reason: Reason) -> bool {
+    matches!(reason, Reason::Suspended | Reason::Queued)
+}
+
+/// The conditions before. A run that was let go begins to wait anew.
 fn conditions_before(subject: &Subject, reason: Reason) -> Vec<api::Condition> {
     let mut before = conditions(&subject.object);
-    before.retain(|found| found.reason != Reason::Suspended || reason == Reason::Suspended);
+    before.retain(|found| !is_held(found.reason) || is_held(reason));
     before
 }
 
@@ -249,6 +261,12 @@ async fn pin(
     ready: Ready,
 ) -> Result<Action, ReconcileError> {
     let Ready { run, revision, reuses } = ready;
+    if let Some(started) = &subject.execution.spec.trigger
+        && !marker::claim(&unit.context.store, &subject.namespace, started, &subject.name, &subject.uid).await?
+    {
+        let message = "another Execution ran for the same occurrence before, and is gone";
+        return end(unit, &subject, remembered, Reason::AlreadyStarted, message).await;
+    }
     let now = unit.context.clock.now();
     let held = unit.revisions.read().await;
     revision::keep(&unit.context.client, &subject.namespace, &run.plan.revision, &revision).await?;

@@ -1,0 +1,76 @@
+//! What is wrong with a plan, alone and among other objects.
+
+use std::collections::BTreeSet;
+
+use kube::ResourceExt;
+use pintail_api as api;
+use pintail_execution::published;
+use pintail_plan::{
+    FieldPath, LaunchSurroundings, PlannedLaunch, Problem, Rule, TriggerOn, check_connection_on_cluster,
+    check_launch_plan, compile_inputs, trigger_cycle,
+};
+
+use crate::controllers::object::decode;
+use crate::controllers::unit::Unit;
+
+pub async fn problems(unit: &Unit, namespace: &str, compiled: &Result<PlannedLaunch, Vec<Problem>>) -> Vec<Problem> {
+    let launch = match compiled {
+        Ok(launch) => launch,
+        Err(problems) => return problems.clone(),
+    };
+    let connections = unit.connections_of(namespace).await;
+    let workflow = unit.workflows.find(namespace, &launch.workflow);
+    let workflow = workflow.as_deref().map(decode::<api::Workflow>);
+    let inputs = workflow.as_ref().and_then(|found| found.as_ref().ok()).map(compile_inputs);
+    let inputs = inputs.as_ref().and_then(|inputs| inputs.as_deref().ok());
+    let mut problems = check_launch_plan(launch, &LaunchSurroundings { connections: &connections, inputs });
+    let reference = FieldPath::root().field("spec").field("workflowRef").field("name");
+    if workflow.is_none() {
+        let message = format!("there is no Workflow `{}`: runs wait for it", launch.workflow);
+        problems.push(Problem::new(Rule::UnknownName, reference, message));
+    }
+    problems.extend(used_connections(launch).into_iter().flat_map(|name| {
+        let found = connections.get(name).map(|connection| check_connection_on_cluster(&connection.spec));
+        found.unwrap_or_default()
+    }));
+    problems.extend(cycle(unit, namespace, launch));
+    problems
+}
+
+fn used_connections(launch: &PlannedLaunch) -> BTreeSet<&str> {
+    let triggers = launch.triggers.iter().filter_map(|trigger| match &trigger.on {
+        TriggerOn::Object { connection, .. } | TriggerOn::Event { connection, .. } => Some(connection.as_str()),
+        TriggerOn::Schedule { .. } | TriggerOn::Artifacts { .. } => None,
+    });
+    triggers.chain(launch.notifications.iter().map(|told| told.connection.as_str())).collect()
+}
+
+pub fn is_cycle(problems: &[Problem]) -> bool {
+    problems.iter().any(|problem| problem.rule == Rule::TriggerCycle)
+}
+
+/// Plans are only looked through where this one waits for datasets.
+pub fn cycle(unit: &Unit, namespace: &str, launch: &PlannedLaunch) -> Option<Problem> {
+    if !launch.triggers.iter().any(|trigger| matches!(trigger.on, TriggerOn::Artifacts { .. })) {
+        return None;
+    }
+    let plans = unit.launch_plans.within(namespace);
+    let plans: Vec<_> = plans.iter().filter_map(|object| decode::<api::LaunchPlan>(object).ok()).collect();
+    let compiled: Vec<_> = plans.iter().map(|plan| unit.launches.get(plan)).collect();
+    let around = compiled.iter().filter_map(|compiled| compiled.as_ref().as_ref().ok()).map(|other| {
+        let workflow = unit.workflows.find(namespace, &other.workflow);
+        let workflow = workflow.and_then(|object| decode::<api::Workflow>(&object).ok());
+        let datasets: BTreeSet<String> =
+            workflow.iter().flat_map(|workflow| published(workflow)).map(str::to_owned).collect();
+        (other, datasets)
+    });
+    let circle = trigger_cycle(&launch.name, &around.collect::<Vec<_>>())?;
+    let message = format!("plans start each other in a circle: {}; nothing is started", circle.join(" -> "));
+    let path = FieldPath::root().field("spec").field("triggers");
+    Some(Problem::new(Rule::TriggerCycle, path, message))
+}
+
+/// Names of plans that are gone are forgotten.
+pub fn name_of(plan: &api::LaunchPlan) -> (String, String) {
+    (plan.namespace().unwrap_or_default(), plan.name_any())
+}

@@ -1,0 +1,83 @@
+//! Versions that became Ready start runs.
+
+use std::time::Duration;
+
+use kube::ResourceExt;
+use kube::core::DynamicObject;
+use pintail_api as api;
+use pintail_execution::launch::{is_full, runs_of_version};
+use pintail_engine::RunStage;
+
+use super::{check, dropped, perform};
+use crate::controllers::error::ReconcileError;
+use crate::controllers::event;
+use crate::controllers::object::decode;
+use crate::controllers::unit::Unit;
+
+/// A version for which a plan has no room is looked at again.
+pub const LOOK_AGAIN: Duration = Duration::from_secs(5);
+
+/// The Ready versions of a namespace.
+pub async fn ready_versions(unit: &Unit, namespace: &str) -> Vec<api::Artifact> {
+    unit.artifacts.wait_until_ready().await;
+    let versions = unit.artifacts.within(namespace);
+    let versions = versions.iter().filter_map(|object| decode::<api::Artifact>(object).ok());
+    versions.filter(is_ready).collect()
+}
+
+fn is_ready(artifact: &api::Artifact) -> bool {
+    let conditions = artifact.status.as_ref().map(|status| status.conditions.as_slice()).unwrap_or_default();
+    let is_ready = |condition: &api::Condition| {
+        condition.condition_type == api::ConditionType::Ready && condition.status == api::ConditionStatus::True
+    };
+    artifact.metadata.deletion_timestamp.is_none() && conditions.iter().any(is_ready)
+}
+
+/// The plans that a version concerns.
+pub async fn plans_for(unit: &Unit, artifact: &api::Artifact, namespace: &str) -> Vec<(DynamicObject, api::LaunchPlan)> {
+    unit.launch_plans.wait_until_ready().await;
+    let plans = unit.launch_plans.within(namespace);
+    let names = |object: &DynamicObject| {
+        let triggers = object.data.pointer("/spec/triggers").and_then(|triggers| triggers.as_array());
+        let datasets = triggers.into_iter().flatten().filter_map(|trigger| trigger.get("artifacts")?.as_array()).flatten();
+        datasets.filter_map(|dataset| dataset.get("name")?.as_str()).any(|name| name == artifact.spec.artifact)
+    };
+    let concerned = plans.iter().filter(|object| names(object));
+    concerned.filter_map(|object| Some(((**object).clone(), decode(object).ok()?))).collect()
+}
+
+/// Creates every run that the version starts. False where a plan has no room for one: the version waits.
+pub async fn dispatch(
+    unit: &Unit,
+    artifact: &api::Artifact,
+    plans: &[(DynamicObject, api::LaunchPlan)],
+    namespace: &str,
+) -> Result<bool, ReconcileError> {
+    let mut is_done = true;
+    for (object, plan) in plans {
+        let compiled = unit.launches.get(plan);
+        let Ok(launch) = compiled.as_ref() else { continue };
+        if check::cycle(unit, namespace, launch).is_some() {
+            continue;
+        }
+        let status = plan.status.clone().unwrap_or_default();
+        let runs = runs_of_version(launch, &status, artifact, namespace);
+        // A trigger that waits for several datasets is the plan's own business.
+        unit.launch_plans.enqueue(namespace, &plan.name_any());
+        if runs.is_empty() {
+            continue;
+        }
+        let known = unit.plan_runs.of(namespace, &launch.name);
+        if is_full(launch, known.iter().filter(|run| run.stage != RunStage::Ended).count()) {
+            is_done = false;
+            continue;
+        }
+        for (trigger, run) in runs {
+            match run {
+                Ok(run) => perform::create_one(unit, namespace, &run).await?,
+                Err(message) => event::record(&unit.context, object, &dropped(&trigger, &message, 0)).await,
+            }
+        }
+    }
+    Ok(is_done)
+}
