@@ -1,5 +1,6 @@
 //! What the expressions of a run see.
 
+use jiff::Timestamp;
 use pintail_plan::expression::Scope;
 use pintail_protocol::{ReportOutcome, Results, StoreLocation, TaskReport};
 use serde_json::{Map, Value, json};

@@ -75,7 +75,7 @@ impl World {
         for name in ["default", "pintail-runner"] {
             self.apply(&json!({ "apiVersion": "v1", "kind": "ServiceAccount", "metadata": { "name": name } }));
         }
-        for kind in ["workflows", "executions", "artifacts", "connections"] {
+        for kind in ["workflows", "executions", "artifacts", "connections", "launchplans"] {
             let name = format!("{kind}.pintail.dev");
             let (api_version, kind) = ("apiextensions.k8s.io/v1", "CustomResourceDefinition");
             self.apply(&json!({ "apiVersion": api_version, "kind": kind, "metadata": { "name": name } }));

@@ -12,8 +12,6 @@
 mod advance;
 mod occurrence;
 mod versions;
-#[cfg(test)]
-mod tests;
 
 use jiff::Timestamp;
 use pintail_api as api;

@@ -9,7 +9,7 @@
 mod connections;
 mod inputs;
 mod load;
-mod names;
+pub(crate) mod names;
 mod order;
 mod outputs;
 mod pod;

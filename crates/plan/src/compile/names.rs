@@ -33,7 +33,7 @@ const YAML_WORDS: &[&str] = &["y", "n", "yes", "no", "on", "off", "true", "false
 const RESULT_FIELDS: &[&str] = &["result", "rows", "bytes", "uri", "files", "load"];
 
 /// Checks a name of an input, a task, a connection, an output or a dataset. `what` is one of these words.
-pub(super) fn check(name: &str, what: &str, path: &FieldPath) -> Option<Problem> {
+pub(crate) fn check(name: &str, what: &str, path: &FieldPath) -> Option<Problem> {
     if !is_name(name) {
         let message = format!(
             "`{}` is no name of {}: 1 to {NAME_BYTES_MAX} lower-case letters, digits and `_`, a letter first, no `_` last",

@@ -15,6 +15,7 @@ fn scope() -> Scope {
             "trips": { "load": { "rows": 0, "watermark": "2024-01-01T00:00:00Z" } },
         }),
         execution: json!({ "name": "retail-1", "startTime": "2024-01-31T10:00:00Z" }),
+        ..Scope::default()
     }
 }
 

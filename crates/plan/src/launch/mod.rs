@@ -9,8 +9,6 @@
 mod around;
 mod inputs;
 mod references;
-#[cfg(test)]
-mod tests;
 
 use std::collections::BTreeMap;
 use std::time::Duration;

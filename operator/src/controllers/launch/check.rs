@@ -4,7 +4,6 @@ use std::collections::BTreeSet;
 
 use kube::ResourceExt;
 use pintail_api as api;
-use pintail_execution::published;
 use pintail_plan::{
     FieldPath, LaunchSurroundings, PlannedLaunch, Problem, Rule, TriggerOn, check_connection_on_cluster,
     check_launch_plan, compile_inputs, trigger_cycle,
@@ -60,9 +59,7 @@ pub fn cycle(unit: &Unit, namespace: &str, launch: &PlannedLaunch) -> Option<Pro
     let around = compiled.iter().filter_map(|compiled| compiled.as_ref().as_ref().ok()).map(|other| {
         let workflow = unit.workflows.find(namespace, &other.workflow);
         let workflow = workflow.and_then(|object| decode::<api::Workflow>(&object).ok());
-        let datasets: BTreeSet<String> =
-            workflow.iter().flat_map(|workflow| published(workflow)).map(str::to_owned).collect();
-        (other, datasets)
+        (other, workflow.as_ref().map(published).unwrap_or_default())
     });
     let circle = trigger_cycle(&launch.name, &around.collect::<Vec<_>>())?;
     let message = format!("plans start each other in a circle: {}; nothing is started", circle.join(" -> "));
@@ -70,7 +67,13 @@ pub fn cycle(unit: &Unit, namespace: &str, launch: &PlannedLaunch) -> Option<Pro
     Some(Problem::new(Rule::TriggerCycle, path, message))
 }
 
-/// Names of plans that are gone are forgotten.
+/// The datasets that a Workflow publishes.
+fn published(workflow: &api::Workflow) -> BTreeSet<String> {
+    let outputs = workflow.spec.outputs.as_deref().unwrap_or_default();
+    outputs.iter().filter_map(|output| output.publish.as_ref()).map(|publish| publish.artifact.clone()).collect()
+}
+
+/// Namespace and name.
 pub fn name_of(plan: &api::LaunchPlan) -> (String, String) {
     (plan.namespace().unwrap_or_default(), plan.name_any())
 }
