@@ -57,16 +57,20 @@ pub struct Due {
 }
 
 /// Decides on the ticks in (`handled_through`, `now`]. What was handled never fires again, also where the clock was put
-/// back behind it. Costs one look at the calendar where nothing is due, and a few for each tick where something is.
+/// back behind it. Costs one look at the calendar where nothing is due, and two more for
+/// a tick.
 #[must_use]
 pub fn due(schedule: &Schedule, handled_through: Timestamp, now: Timestamp, catch_up: CatchUp) -> Due {
     let next = schedule.next_after(handled_through);
     let Some(first) = next.filter(|first| *first <= now) else {
         return Due { fire: Vec::new(), dropped: 0, dropped_from: None, dropped_to: None, handled_through, next };
     };
-    let next = schedule.next_after(now);
-    let mut newest_first = Newest { schedule, first, next: last_until(schedule, first, now) };
-    let handled_through = newest_first.next.unwrap_or(first);
+    let (last, next) = match schedule.next_after(first) {
+        // Many came: the calendar is asked from the other end.
+        Some(second) if second <= now => (last_until(schedule, now).unwrap_or(first), schedule.next_after(now)),
+        second => (first, second),
+    };
+    let mut newest_first = Newest { schedule, first, next: Some(last) };
     let (oldest, most) = match catch_up {
         CatchUp::None => (now.saturating_sub(GRACE).unwrap_or(first), usize::MAX),
         CatchUp::Latest => (first, 1),
@@ -82,13 +86,13 @@ pub fn due(schedule: &Schedule, handled_through: Timestamp, now: Timestamp, catc
     let dropped_to = newest_first.next;
     let dropped = newest_first.count();
     let dropped_from = dropped_to.map(|_| first);
-    Due { fire, dropped, dropped_from, dropped_to, handled_through, next }
+    Due { fire, dropped, dropped_from, dropped_to, handled_through: last, next }
 }
 
-/// The last tick up to `now`, where `first` is one.
-fn last_until(schedule: &Schedule, first: Timestamp, now: Timestamp) -> Option<Timestamp> {
-    let after = now.checked_add(SignedDuration::from_nanos(1)).ok();
-    after.and_then(|after| schedule.previous_before(after)).filter(|last| *last >= first)
+/// The last tick up to `now`.
+fn last_until(schedule: &Schedule, now: Timestamp) -> Option<Timestamp> {
+    let after = now.checked_add(SignedDuration::from_nanos(1)).ok()?;
+    schedule.previous_before(after)
 }
 
 /// The ticks from the newest down to `first`.
