@@ -7,8 +7,7 @@ use jiff::Timestamp;
 use kube::ResourceExt;
 use pintail_api as api;
 use pintail_execution::{
-    BoundInput, BoundSource, CommittedReport, Reusable, Run, RunContext, RunRecord, bound_from_resolved,
-    version_of,
+    BoundInput, BoundSource, CommittedReport, Reusable, Run, RunContext, RunRecord, bound_from_resolved, version_of,
 };
 use pintail_plan::{InputValue, Plan};
 use pintail_protocol::{Failure, TaskReport};

@@ -64,7 +64,8 @@ impl Run {
             last_transition_time: report.ended_at.to_string(),
             observed_generation: Some(1),
         };
-        artifact.status = Some(api::ArtifactStatus { observed_generation: Some(1), conditions: vec![ready], dispatched: false });
+        artifact.status =
+            Some(api::ArtifactStatus { observed_generation: Some(1), conditions: vec![ready], dispatched: false });
         Some(artifact)
     }
 }

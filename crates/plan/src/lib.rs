@@ -22,11 +22,11 @@ mod rule;
 
 pub use cluster::{check_connection_on_cluster, check_execution, check_inputs_on_cluster, check_workflow_on_cluster};
 pub use compile::{check_connection, compile, compile_inputs};
+pub use input::{bind_inputs, bind_planned, parse_input_text};
 pub use launch::{
     LaunchSurroundings, PlannedConcurrency, PlannedDataset, PlannedHistory, PlannedLaunch, PlannedTrigger, TriggerOn,
     TriggerValue, check_launch_plan, compile_launch_plan, inputs_of, trigger_cycle,
 };
-pub use input::{bind_inputs, bind_planned, parse_input_text};
 pub use model::*;
 pub use problem::{FieldPath, Located, Problem, Segment};
 pub use quantity::duration as parse_duration;

@@ -117,7 +117,10 @@ async fn follow(unit: &Unit) {
     );
     let artifacts = unit.follow(
         &unit.artifacts,
-        |artifact, _| all(artifact, &within(artifact), &unit.artifacts),
+        |artifact, _| {
+            all(artifact, &within(artifact), &unit.artifacts);
+            launch::versions::enqueue_plans(unit, artifact);
+        },
         |namespace| unit.enqueue_waiting(namespace),
     );
     let launch_plans = unit.follow(
@@ -205,5 +208,8 @@ fn retried(failures: &Mutex<HashMap<String, u32>>, uid: &str, result: Result<Act
 
 /// Labels of metrics are words of the program's own.
 fn kind_name(kind: &str) -> &'static str {
-    ["Workflow", "Connection", "Execution", "Artifact", "LaunchPlan"].into_iter().find(|name| *name == kind).unwrap_or("Other")
+    ["Workflow", "Connection", "Execution", "Artifact", "LaunchPlan"]
+        .into_iter()
+        .find(|name| *name == kind)
+        .unwrap_or("Other")
 }

@@ -23,6 +23,7 @@ mod clock;
 mod dice;
 mod examples;
 mod kubelet;
+mod launches;
 mod leaders;
 mod random;
 mod server;

@@ -112,7 +112,13 @@ fn ticks(
     let handled = status.handled_through.as_deref().unwrap_or(&status.since);
     let due = due(schedule, handled.parse().unwrap_or(now), now, *catch_up);
     for tick in &due.fire {
-        take(facts, trigger, started_run(facts.launch, Some(trigger), &of_tick(tick), facts.namespace), status, decision);
+        take(
+            facts,
+            trigger,
+            started_run(facts.launch, Some(trigger), &of_tick(tick), facts.namespace),
+            status,
+            decision,
+        );
     }
     if due.dropped > 0 {
         let time = |time: Option<Timestamp>| time.map_or_else(String::new, |time| time.to_string());

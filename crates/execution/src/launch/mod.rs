@@ -96,6 +96,7 @@ pub fn recorded<'a>(status: &'a api::LaunchPlanStatus, trigger: &PlannedTrigger)
 pub fn is_full(launch: &PlannedLaunch, waiting: usize) -> bool {
     launch.concurrency.is_some_and(|concurrency| {
         concurrency.when_full == pintail_engine::WhenFull::Queue
-            && u32::try_from(waiting).is_ok_and(|waiting| waiting >= concurrency.queue_limit.saturating_add(concurrency.limit))
+            && u32::try_from(waiting)
+                .is_ok_and(|waiting| waiting >= concurrency.queue_limit.saturating_add(concurrency.limit))
     })
 }

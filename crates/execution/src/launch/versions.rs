@@ -110,7 +110,9 @@ fn choose(status: &mut api::TriggerStatus, matched: BTreeMap<String, String>, ne
             let read = tuple.versions.iter().find(|version| version.dataset == artifact.spec.artifact);
             read.is_none_or(|read| (read.created_at.as_str(), read.artifact.as_str()) < order(artifact))
         }
-        None => status.forgotten_through.as_deref().is_none_or(|forgotten| artifact.spec.created_at.as_str() > forgotten),
+        None => {
+            status.forgotten_through.as_deref().is_none_or(|forgotten| artifact.spec.created_at.as_str() > forgotten)
+        }
     };
     let waits = before.and_then(|index| status.tuples.get(index)).is_some_and(|tuple| tuple.pending);
     if waits || !newest.iter().all(is_new) {

@@ -32,7 +32,8 @@ pub fn check_launch_plan(launch: &PlannedLaunch, around: &LaunchSurroundings) ->
     for (index, notification) in launch.notifications.iter().enumerate() {
         let path = path.field("notifications").index(index);
         let fits = |spec: &api::ConnectionSpec| {
-            spec.smtp.is_some() || spec.webhook.as_ref().is_some_and(|hook| hook.url.is_some() || hook.url_from.is_some())
+            spec.smtp.is_some()
+                || spec.webhook.as_ref().is_some_and(|hook| hook.url.is_some() || hook.url_from.is_some())
         };
         let takes = "messages go to a mail server or to the URL of a webhook";
         problems.extend(unfit(&notification.connection, around, &path.field("connection"), takes, fits));
@@ -117,13 +118,12 @@ fn trigger_input_problems(
     let wrong = |message: &str| vec![Problem::new(Rule::InvalidValue, path.clone(), message)];
     match (&input.kind, gives_table(value), literal(value)) {
         // Only what it comes to when something happens tells more.
-        (InputKind::Table { .. }, Some(false), _) => {
-            wrong("the input is a table, and this is a value: `$(trigger.object)`, `$(trigger.artifacts.<dataset>)` or a table source")
+        (InputKind::Table { .. }, Some(false), _) => wrong(
+            "the input is a table, and this is a value: `$(trigger.object)`, `$(trigger.artifacts.<dataset>)` or a table source",
+        ),
+        (InputKind::Scalar(data_type), Some(true), _) => {
+            wrong(&format!("the input is a {}, and this is a table: read a field of it, such as `.uri`", data_type.0))
         }
-        (InputKind::Scalar(data_type), Some(true), _) => wrong(&format!(
-            "the input is a {}, and this is a table: read a field of it, such as `.uri`",
-            data_type.0
-        )),
         (_, _, Some(literal)) => {
             let given = BTreeMap::from([(name.to_owned(), api::Binding(literal))]);
             let found = bind_planned(workflow, std::slice::from_ref(input), &given).err().unwrap_or_default();
@@ -180,9 +180,9 @@ fn missing(
 pub fn trigger_cycle(first: &str, plans: &[(&PlannedLaunch, BTreeSet<String>)]) -> Option<Vec<String>> {
     let starts = |launch: &PlannedLaunch, published: &BTreeSet<String>| {
         launch.triggers.iter().any(|trigger| match &trigger.on {
-            TriggerOn::Artifacts { datasets, .. } => datasets
-                .iter()
-                .all(|dataset| dataset.condition.is_none() && published.contains(&dataset.name)),
+            TriggerOn::Artifacts { datasets, .. } => {
+                datasets.iter().all(|dataset| dataset.condition.is_none() && published.contains(&dataset.name))
+            }
             _ => false,
         })
     };

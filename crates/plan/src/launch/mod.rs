@@ -9,6 +9,8 @@
 mod around;
 mod inputs;
 mod references;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -185,11 +187,7 @@ impl Compiler {
         }
         // Which of the four stands there is a rule of the structure.
         let event = trigger.event.as_ref()?;
-        self.problems.extend(names::check(
-            &event.connection,
-            "connection",
-            &path.field("event").field("connection"),
-        ));
+        self.problems.extend(names::check(&event.connection, "connection", &path.field("event").field("connection")));
         Some(TriggerOn::Event {
             event_type: event.event_type.clone(),
             source: event.source.clone(),
@@ -308,7 +306,8 @@ impl Compiler {
     }
 
     fn history(&mut self, given: Option<&api::History>, path: &FieldPath) -> PlannedHistory {
-        let count = |given: Option<i32>, default| given.and_then(|count| usize::try_from(count).ok()).unwrap_or(default);
+        let count =
+            |given: Option<i32>, default| given.and_then(|count| usize::try_from(count).ok()).unwrap_or(default);
         let given = given.cloned().unwrap_or_default();
         PlannedHistory {
             keep_succeeded: count(given.keep_succeeded, KEEP_SUCCEEDED),

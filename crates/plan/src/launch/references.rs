@@ -38,7 +38,8 @@ pub fn trigger_problem(reference: &Reference, on: &TriggerOn, is_whole: bool, pa
         Some(Problem::new(Rule::UnknownReference, path.clone(), message).suggest(suggestion))
     };
     let table = |what: &str, fields: &str| {
-        let message = format!("`{what}` is a table and no value; read its {fields}, or make it all that the field holds");
+        let message =
+            format!("`{what}` is a table and no value; read its {fields}, or make it all that the field holds");
         Some(Problem::new(Rule::ExpressionType, path.clone(), message))
     };
     match (on, fields.as_slice()) {
@@ -55,12 +56,16 @@ pub fn trigger_problem(reference: &Reference, on: &TriggerOn, is_whole: bool, pa
                 }
                 [] if is_whole => None,
                 [] => table(&reference.to_string(), "`.rows`, `.uri` or `.partition`"),
-                rest => fields_problem(&format!("trigger.artifacts.{dataset}"), &own(rest), &ARTIFACT, &["partition"], path),
+                rest => {
+                    fields_problem(&format!("trigger.artifacts.{dataset}"), &own(rest), &ARTIFACT, &["partition"], path)
+                }
             }
         }
         (TriggerOn::Object { .. }, ["object"]) if is_whole => None,
         (TriggerOn::Object { .. }, ["object"]) => table("trigger.object", "`.path` or `.uri`"),
-        (TriggerOn::Object { .. }, ["object", rest @ ..]) => fields_problem("trigger.object", &own(rest), &OBJECT, &[], path),
+        (TriggerOn::Object { .. }, ["object", rest @ ..]) => {
+            fields_problem("trigger.object", &own(rest), &OBJECT, &[], path)
+        }
         (TriggerOn::Event { .. }, ["event", rest @ ..]) => {
             fields_problem("trigger.event", &own(rest), &EVENT, &["data"], path)
         }

@@ -32,7 +32,8 @@ pub async fn gate(unit: &Unit, namespace: &str, execution: &api::Execution) -> G
         return Gate::Open;
     }
     if position(&status.skipped).is_some() {
-        let message = format!("LaunchPlan {} allows {} at once, and had no room", started.plan, runs(concurrency.limit));
+        let message =
+            format!("LaunchPlan {} allows {} at once, and had no room", started.plan, runs(concurrency.limit));
         return Gate::Closed(Reason::Skipped, message);
     }
     let place = match position(&status.queue) {

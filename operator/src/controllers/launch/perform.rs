@@ -37,7 +37,11 @@ pub async fn create_one(unit: &Unit, namespace: &str, run: &api::Execution) -> R
         Err(kube::Error::Api(status)) if status.is_already_exists() => {
             let found = executions.get_opt(&name).await.attempted(|| format!("read Execution {name}"))?;
             if found.is_some_and(|found| found.spec.trigger.as_ref() != Some(started)) {
-                tracing::warn!(name, plan = started.plan, "an Execution that no trigger made has the name of an occurrence");
+                tracing::warn!(
+                    name,
+                    plan = started.plan,
+                    "an Execution that no trigger made has the name of an occurrence"
+                );
             }
             Ok(())
         }
@@ -48,7 +52,10 @@ pub async fn create_one(unit: &Unit, namespace: &str, run: &api::Execution) -> R
 fn trigger_kind(unit: &Unit, namespace: &str, started: &api::StartedBy) -> &'static str {
     let Some(object) = unit.launch_plans.find(namespace, &started.plan) else { return "other" };
     let triggers = object.data.pointer("/spec/triggers").and_then(|triggers| triggers.as_array());
-    let trigger = triggers.into_iter().flatten().find(|trigger| trigger.get("name").and_then(|name| name.as_str()) == started.name.as_deref());
+    let trigger = triggers
+        .into_iter()
+        .flatten()
+        .find(|trigger| trigger.get("name").and_then(|name| name.as_str()) == started.name.as_deref());
     let kinds = ["schedule", "artifacts", "object", "event"];
     kinds.into_iter().find(|kind| trigger.is_some_and(|trigger| trigger.get(kind).is_some())).unwrap_or("other")
 }
@@ -61,7 +68,8 @@ pub async fn afterwards(
     decision: &PlanDecision,
 ) -> Result<(), ReconcileError> {
     for (trigger, message) in &decision.dropped {
-        let count = decision.status.triggers.iter().find(|found| found.name == *trigger).map_or(0, |found| found.dropped);
+        let count =
+            decision.status.triggers.iter().find(|found| found.name == *trigger).map_or(0, |found| found.dropped);
         tracing::warn!(trigger, "no run was started: {message}");
         event::record(&unit.context, plan, &dropped(trigger, message, count)).await;
     }

@@ -5,8 +5,8 @@ use std::time::Duration;
 use kube::ResourceExt;
 use kube::core::DynamicObject;
 use pintail_api as api;
-use pintail_execution::launch::{is_full, runs_of_version};
 use pintail_engine::RunStage;
+use pintail_execution::launch::{is_full, runs_of_version};
 
 use super::{check, dropped, perform};
 use crate::controllers::error::ReconcileError;
@@ -34,16 +34,34 @@ fn is_ready(artifact: &api::Artifact) -> bool {
 }
 
 /// The plans that a version concerns.
-pub async fn plans_for(unit: &Unit, artifact: &api::Artifact, namespace: &str) -> Vec<(DynamicObject, api::LaunchPlan)> {
+pub async fn plans_for(
+    unit: &Unit,
+    artifact: &api::Artifact,
+    namespace: &str,
+) -> Vec<(DynamicObject, api::LaunchPlan)> {
     unit.launch_plans.wait_until_ready().await;
     let plans = unit.launch_plans.within(namespace);
-    let names = |object: &DynamicObject| {
-        let triggers = object.data.pointer("/spec/triggers").and_then(|triggers| triggers.as_array());
-        let datasets = triggers.into_iter().flatten().filter_map(|trigger| trigger.get("artifacts")?.as_array()).flatten();
-        datasets.filter_map(|dataset| dataset.get("name")?.as_str()).any(|name| name == artifact.spec.artifact)
-    };
-    let concerned = plans.iter().filter(|object| names(object));
+    let concerned = plans.iter().filter(|object| waits_for(object, &artifact.spec.artifact, 1));
     concerned.filter_map(|object| Some(((**object).clone(), decode(object).ok()?))).collect()
+}
+
+/// Whether one of the plan's triggers waits for the dataset, among `at_least` datasets.
+fn waits_for(plan: &DynamicObject, dataset: &str, at_least: usize) -> bool {
+    let triggers = plan.data.pointer("/spec/triggers").and_then(|triggers| triggers.as_array());
+    let lists = triggers.into_iter().flatten().filter_map(|trigger| trigger.get("artifacts")?.as_array());
+    let mut lists = lists.filter(|datasets| datasets.len() >= at_least);
+    lists.any(|datasets| datasets.iter().any(|found| found.get("name").and_then(|name| name.as_str()) == Some(dataset)))
+}
+
+/// Plans that wait for several datasets look at their versions themselves, whenever one changes.
+pub fn enqueue_plans(unit: &Unit, artifact: &DynamicObject) {
+    let namespace = artifact.namespace().unwrap_or_default();
+    let Some(dataset) = artifact.data.pointer("/spec/artifact").and_then(|name| name.as_str()) else { return };
+    for plan in unit.launch_plans.within(&namespace) {
+        if waits_for(&plan, dataset, 2) {
+            unit.launch_plans.enqueue(&namespace, &plan.name_any());
+        }
+    }
 }
 
 /// Creates every run that the version starts. False where a plan has no room for one: the version waits.
@@ -62,8 +80,6 @@ pub async fn dispatch(
         }
         let status = plan.status.clone().unwrap_or_default();
         let runs = runs_of_version(launch, &status, artifact, namespace);
-        // A trigger that waits for several datasets is the plan's own business.
-        unit.launch_plans.enqueue(namespace, &plan.name_any());
         if runs.is_empty() {
             continue;
         }
