@@ -57,6 +57,11 @@ pub(crate) fn check(name: &str, what: &str, path: &FieldPath) -> Option<Problem>
     Some(Problem::new(Rule::ReservedName, path.clone(), message).suggest(Some(suggestion)))
 }
 
+/// As [`check`], for a name that neither SQL nor expressions ever see.
+pub(crate) fn check_plain(name: &str, what: &str, path: &FieldPath) -> Option<Problem> {
+    check(name, what, path).filter(|problem| problem.rule == Rule::InvalidName)
+}
+
 /// As [`check`], for a further output of a task.
 pub(super) fn check_output(name: &str, path: &FieldPath) -> Option<Problem> {
     if RESULT_FIELDS.contains(&name) {

@@ -164,7 +164,7 @@ impl Compiler {
                 let message = format!("there are two triggers `{}`; a trigger is known by its name", trigger.name);
                 self.problem(Rule::DuplicateName, &path.field("name"), message);
             }
-            self.problems.extend(names::check(&trigger.name, "trigger", &path.field("name")));
+            self.problems.extend(names::check_plain(&trigger.name, "trigger", &path.field("name")));
             let Some(on) = self.on(trigger, &path) else { continue };
             let inputs = trigger.inputs.iter().filter_map(|(name, binding)| {
                 Some((name.clone(), self.trigger_value(&binding.0, &on, &path.field("inputs").field(name))?))

@@ -139,7 +139,15 @@ const OF_SQL: [crate::Rule; 16] = {
 #[test]
 fn the_wrong_manifests_break_every_rule_of_files() {
     use crate::Rule;
-    let elsewhere = [Rule::FileLimit, Rule::MissingInput, Rule::UnknownInput, Rule::PlanLimit, Rule::ClusterPath];
+    let elsewhere = [
+        Rule::FileLimit,
+        Rule::MissingInput,
+        Rule::UnknownInput,
+        Rule::PlanLimit,
+        Rule::ClusterPath,
+        Rule::InvalidSchedule,
+        Rule::TriggerCycle,
+    ];
     let found: std::collections::BTreeSet<Rule> = wrong_manifests()
         .iter()
         .flat_map(|(name, text)| lint(name, text))
