@@ -328,7 +328,7 @@ fn a_run_of_several_datasets_reads_a_new_version_of_each() {
                 found.push(format!("{version} was read twice"));
             }
         }
-        if !(7..=10).contains(&runs.len()) {
+        if !(7..=13).contains(&runs.len()) {
             found.push(format!("{} runs: {runs:#?}", runs.len()));
         }
         found
