@@ -78,7 +78,11 @@ pub async fn run_agent(
     let mut parts = JoinSet::new();
     for watch in order.objects {
         let connection = connections.get(&watch.connection).cloned();
-        parts.spawn(Watcher::new(Arc::clone(&agent), watch, connection)?.run(stop.clone()));
+        match Watcher::new(Arc::clone(&agent), watch, connection) {
+            Ok(watcher) => drop(parts.spawn(watcher.run(stop.clone()))),
+            // The others go on.
+            Err(failure) => agent.log.error(&failure.to_string()),
+        }
     }
     if let Some(listener) = listener {
         let events = Events::new(Arc::clone(&agent), order.events);

@@ -226,4 +226,37 @@ mod tests {
         assert!(found.more && found.arrivals.len() == ARRIVALS);
         assert_eq!(found.arrivals.last().unwrap().identity.version, (arrivals - 1).to_string());
     }
+
+    /// Prints what a listing costs: run it with `--nocapture`, in release for figures.
+    #[test]
+    fn a_hundred_thousand_old_objects_leave_nothing_but_their_digests() {
+        let file = |number: u32, version: &str| {
+            file(&format!("incoming/2025/orders-{number:06}.csv"), version, "2025-01-01T00:00:00Z")
+        };
+        let list = |seen: &Arc<SeenSet>, rules: Rules, extra: Option<ListedFile>| {
+            let started = std::time::Instant::now();
+            let mut scan = Scan::new(Arc::clone(seen), rules);
+            (0..100_000)
+                .map(|number| file(number, "\"d41d8cd98f00b204e9800998ecf8427e\""))
+                .for_each(|file| scan.see(file));
+            extra.into_iter().for_each(|file| scan.see(file));
+            (scan.finish(), started.elapsed())
+        };
+        let before = resident_bytes();
+        let (first, took_first) = list(&Arc::default(), Rules { older_are_seen: Some(at(SINCE)), settled: None }, None);
+        let seen = SeenSet::default().changed(at(SINCE), &Change { added: first.silent, gone: Vec::new() });
+        let seen = Arc::new(SeenSet::decode(&seen.encode(), "here").unwrap());
+        let (found, took) = list(&seen, Rules::default(), Some(file(7, "new")));
+        println!(
+            "100,000 objects: first listing {took_first:?}, each later one {took:?}, {} bytes in the store, {} KiB more of memory",
+            seen.encode().len(),
+            resident_bytes().saturating_sub(before) >> 10
+        );
+        assert_eq!((found.arrivals.len(), found.silent.len(), found.gone.len()), (1, 0, 0));
+    }
+
+    fn resident_bytes() -> u64 {
+        let pages = std::fs::read_to_string("/proc/self/statm").unwrap();
+        pages.split(' ').nth(1).unwrap().parse::<u64>().unwrap() * 4096
+    }
 }

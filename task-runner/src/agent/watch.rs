@@ -27,6 +27,9 @@ const LONGEST_BACKOFF: Duration = Duration::from_secs(60);
 /// Other agents write as often as this one; losing so often in a row means something else.
 const RECORD_ATTEMPTS: u32 = 10;
 
+/// The occurrence itself is not understood: others are told of all the same.
+const REFUSED: &str = "OccurrenceRefused";
+
 /// When to list again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Next {
@@ -171,15 +174,6 @@ impl Watcher {
         let settled = place.shows_half_written().then(|| Arc::clone(&self.unsettled));
         let scan = Scan::new(seen, Rules { older_are_seen, settled });
         let mut found = place.fold(&self.watch.path, scan, Scan::see).await?.finish();
-        let mut arrivals = Vec::with_capacity(found.arrivals.len());
-        for arrival in std::mem::take(&mut found.arrivals) {
-            if place.is_file(&arrival.identity).await? {
-                arrivals.push(arrival);
-            } else {
-                found.silent.push(arrival.digest);
-            }
-        }
-        found.arrivals = arrivals;
         self.unsettled = Arc::new(std::mem::take(&mut found.unsettled));
         Ok(found)
     }
@@ -209,51 +203,62 @@ impl Watcher {
         Ok(true)
     }
 
-    /// Tells of every arrival until the queue is full or nobody answers. What was answered is in the set here.
+    /// Tells of every arrival until the queue is full or nobody answers.
     async fn tell_all(&mut self, found: &Found, stop: &CancellationToken) -> Result<(), TaskFailure> {
+        self.note(Change { added: found.silent.clone(), gone: found.gone.clone() });
         let mut recorded_at = Instant::now();
         let mut outcome = Ok(());
-        let mut added = found.silent.clone();
         let mut full = None;
         for arrival in &found.arrivals {
-            let occurrence = self.occurrence(arrival);
-            let answer = tokio::select! {
+            let told = tokio::select! {
                 biased;
                 () = stop.cancelled() => break,
-                answer = tell(self.agent.sink.as_ref(), &occurrence, PATIENCE) => answer,
+                told = self.tell_of(arrival) => told,
             };
-            match answer {
-                Ok(OccurrenceAnswer::Execution { name }) => {
-                    self.agent.log.info(&format!("{}: {} starts {name}", self.owner, arrival.identity.path));
-                    added.push(arrival.digest);
-                }
-                Ok(OccurrenceAnswer::Dropped { reason }) => {
-                    self.agent.log.info(&format!("{}: {} starts nothing: {reason}", self.owner, arrival.identity.path));
-                    added.push(arrival.digest);
-                }
-                Ok(OccurrenceAnswer::Full { reason }) => {
-                    full = Some(reason);
+            match told {
+                Ok(None) => self.note(Change { added: vec![arrival.digest], gone: Vec::new() }),
+                Ok(reason) => {
+                    full = reason;
                     break;
                 }
-                Err(SinkError::Refused(reason)) => {
-                    let message = format!("{} cannot start a run: {reason}", arrival.identity.path);
-                    outcome = outcome.and(Err(TaskFailure::transient("OccurrenceRefused", message)));
-                }
-                Err(SinkError::Unreachable(reason)) => {
-                    outcome = Err(TaskFailure::transient("ConnectionFailed", reason));
+                Err(failure) if failure.reason == REFUSED => outcome = outcome.and(Err(failure)),
+                Err(failure) => {
+                    outcome = Err(failure);
                     break;
                 }
             }
             if recorded_at.elapsed() >= RECORD_EVERY {
-                self.note(Change { added: std::mem::take(&mut added), gone: Vec::new() });
-                // Told is told: a store that does not answer is tried again at the end.
-                let _ = self.record().await;
+                // A store that does not answer is tried again at the end.
+                let recorded = self.record().await;
+                if self.known.is_none() {
+                    return recorded;
+                }
                 recorded_at = Instant::now();
             }
         }
-        self.note(Change { added, gone: found.gone.clone() });
         self.set_full(full);
         outcome
+    }
+
+    /// Gives why the queue is full, if it is; else the object is dealt with.
+    async fn tell_of(&self, arrival: &Arrival) -> Result<Option<String>, TaskFailure> {
+        let Some(place) = &self.place else { return Ok(None) };
+        let path = &arrival.identity.path;
+        if !place.is_file(&arrival.identity).await? {
+            return Ok(None);
+        }
+        let occurrence = self.occurrence(arrival, place.uri(path));
+        let log = |what: String| self.agent.log.info(&format!("{}: {path} starts {what}", self.owner));
+        match tell(self.agent.sink.as_ref(), &occurrence, PATIENCE).await {
+            Ok(OccurrenceAnswer::Execution { name }) => log(name),
+            Ok(OccurrenceAnswer::Dropped { reason }) => log(format!("nothing: {reason}")),
+            Ok(OccurrenceAnswer::Full { reason }) => return Ok(Some(reason)),
+            Err(SinkError::Refused(reason)) => {
+                return Err(TaskFailure::transient(REFUSED, format!("{path} cannot start a run: {reason}")));
+            }
+            Err(SinkError::Unreachable(reason)) => return Err(TaskFailure::transient("ConnectionFailed", reason)),
+        }
+        Ok(None)
     }
 
     fn set_full(&mut self, full: Option<String>) {
@@ -263,8 +268,7 @@ impl Watcher {
         self.full = full;
     }
 
-    fn occurrence(&self, arrival: &Arrival) -> Occurrence {
-        let uri = self.place.as_ref().map(|place| place.uri(&arrival.identity.path)).unwrap_or_default();
+    fn occurrence(&self, arrival: &Arrival, uri: String) -> Occurrence {
         Occurrence {
             format: FORMAT,
             namespace: self.agent.namespace.clone(),
@@ -280,30 +284,30 @@ impl Watcher {
         }
     }
 
-    /// Makes a change here; [`Watcher::record`] makes it in the store.
+    /// Keeps a change for [`Watcher::record`].
     fn note(&mut self, change: Change) {
-        if let Some(known) = self.known.as_mut().filter(|_| !change.is_empty()) {
-            known.set = Arc::new(known.set.changed(self.watch.since, &change));
+        if let Some(known) = &mut self.known {
             known.unwritten.added.extend(change.added);
             known.unwritten.gone.extend(change.gone);
         }
     }
 
-    /// Brings the changes to the store. Those of another agent are kept.
+    /// Makes the changes, here and in the store. Those of another agent are kept.
     async fn record(&mut self) -> Result<(), TaskFailure> {
         for _ in 0..RECORD_ATTEMPTS {
             let Some(known) = self.known.as_mut().filter(|known| !known.unwritten.is_empty()) else { return Ok(()) };
+            // Made once more where the last attempt failed, which changes nothing.
+            known.set = Arc::new(known.set.changed(self.watch.since, &known.unwritten));
             let bytes = Bytes::from(known.set.encode());
             if let Update::Done(version) = self.agent.store.update(&self.key, bytes, known.version.as_ref()).await? {
                 (known.version, known.unwritten) = (Some(version), Change::default());
                 return Ok(());
             }
             let found = self.read().await?;
-            let Some(known) = self.known.as_mut() else { return Ok(()) };
+            let Some(known) = &mut self.known else { return Ok(()) };
             match found {
                 Some(found) if found.set.since == Some(self.watch.since) => {
-                    known.set = Arc::new(found.set.changed(self.watch.since, &known.unwritten));
-                    known.version = found.version;
+                    (known.set, known.version) = (found.set, found.version);
                 }
                 Some(_) => {
                     self.known = None;
