@@ -272,6 +272,32 @@ fn a_webhooks_answer_decides_whether_another_attempt_helps_and_its_url_is_not_sh
 }
 
 #[test]
+fn a_webhook_with_a_key_gets_a_signed_message() {
+    let (url, requests) = http(|_| reply("200 OK", "", "ok"));
+    let mut fixture = Fixture::new();
+    fixture.environment =
+        Environment::new(BTreeMap::from([("KEY".to_owned(), "whsec_a2V5LWNhbmFyeQ==".to_owned())]), PathBuf::new());
+    let mut target = webhook_at(&url);
+    if let ConnectionTarget::Webhook { signing_key, .. } = &mut target {
+        *signing_key = Some(SecretVariable("KEY".to_owned()));
+    }
+    connect(&mut fixture, target);
+    send(&fixture, &work("Signed")).unwrap();
+    let request = requests.recv().unwrap();
+    let value = |name: &str| {
+        let line = request.head.lines().find_map(|line| line.strip_prefix(&format!("{name}: ")));
+        line.unwrap_or_default().to_owned()
+    };
+    assert_eq!(value("webhook-id"), "uid-1/tell");
+    let key = crate::signature::SigningKey::parse("key-canary").unwrap();
+    let (timestamp, signature) = (value("webhook-timestamp"), value("webhook-signature"));
+    key.verify("uid-1/tell", &timestamp, &signature, &request.body, jiff::Timestamp::now()).unwrap();
+
+    fixture.environment = Environment::new(BTreeMap::from([("KEY".to_owned(), "whsec_%".to_owned())]), PathBuf::new());
+    assert_eq!(send(&fixture, &work("Signed")).unwrap_err().reason, "InvalidConnection");
+}
+
+#[test]
 fn a_connection_that_takes_no_such_message_is_refused() {
     let mut fixture = Fixture::new();
     connect(&mut fixture, ConnectionTarget::Folder { path: "/".to_owned() });

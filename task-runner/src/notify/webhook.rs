@@ -1,17 +1,21 @@
 use std::time::Duration;
 
+use jiff::Timestamp;
 use pintail_protocol::{ConnectionTarget, NotifyWork, WebhookUrl, WorkOrder};
-use reqwest::{Client, Url, redirect};
+use reqwest::header::CONTENT_TYPE;
+use reqwest::{Client, RequestBuilder, Url, redirect};
 use serde_json::{Value, json};
 
 use crate::failure::TaskFailure;
 use crate::files::{CONNECT_TIMEOUT, runtime};
+use crate::signature::{ID_HEADER, SIGNATURE_HEADER, TIMESTAMP_HEADER, sign};
 use crate::workspace::Environment;
 
 /// Of the whole request; receivers of messages answer before they work on them.
 const TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Posts the message as JSON. `text` is what Slack and its like show; the rest is for programs.
+/// Posts the message as JSON, signed where the connection has a key. `text` is what Slack and its like show; the rest is
+/// for programs.
 ///
 /// # Errors
 /// `Rejected`, `AccessDenied`, `ConnectionFailed`, `InvalidConnection`, `SecretMissing`.
@@ -22,7 +26,7 @@ pub(super) fn send(
     environment: &Environment,
     owner: &str,
 ) -> Result<(), TaskFailure> {
-    let ConnectionTarget::Webhook { url: Some(url), bearer_token, .. } = target else {
+    let ConnectionTarget::Webhook { url: Some(url), bearer_token, signing_key } = target else {
         return Err(TaskFailure::permanent("WrongConnection", "it is no webhook with a URL"));
     };
     let (text, is_secret) = match url {
@@ -38,19 +42,24 @@ pub(super) fn send(
         Some(host) if !is_secret => format!("the webhook at {host}"),
         _ => "the webhook".to_owned(),
     };
-    let mut request =
-        client()?.post(url).header("Idempotency-Key", header(&work.message_id)).json(&message(work, order));
+    let body = message(work, order).to_string();
+    let id = header(&work.message_id);
+    let mut request = client()?.post(url).header(CONTENT_TYPE, "application/json").header("Idempotency-Key", &id);
     if let Some(variable) = bearer_token {
         request = request.bearer_auth(environment.secret(variable, owner)?);
     }
-    let status =
-        runtime()?.block_on(async { request.send().await.map(|answer| answer.status()) }).map_err(|error| {
+    if let Some(variable) = signing_key {
+        request = signed(request, environment.secret(variable, owner)?, &id, &body)?;
+    }
+    let status = runtime()?.block_on(async { request.body(body).send().await.map(|answer| answer.status()) }).map_err(
+        |error| {
             let why = if error.is_timeout() { "no answer in time".to_owned() } else { crate::files::cause(&error) };
             TaskFailure::transient(
                 "ConnectionFailed",
                 format!("{shown} could not be reached: {why}: check the connection's URL and the network"),
             )
-        })?;
+        },
+    )?;
     let answered = format!("{shown} answered {status}");
     match status.as_u16() {
         200..=299 => Ok(()),
@@ -67,6 +76,13 @@ pub(super) fn send(
         }
         _ => Err(TaskFailure::permanent("Rejected", format!("{answered}: check the URL and what it accepts"))),
     }
+}
+
+fn signed(request: RequestBuilder, key: &str, id: &str, body: &str) -> Result<RequestBuilder, TaskFailure> {
+    let seconds = Timestamp::now().as_second();
+    let signature = sign(key, id, seconds, body.as_bytes())
+        .map_err(|error| TaskFailure::permanent("InvalidConnection", error.to_string()))?;
+    Ok(request.header(ID_HEADER, id).header(TIMESTAMP_HEADER, seconds).header(SIGNATURE_HEADER, signature))
 }
 
 fn client() -> Result<Client, TaskFailure> {
