@@ -128,6 +128,15 @@ pub fn print_execution(execution: &api::Execution) {
         println!();
     }
     print_outputs(&status.outputs);
+    if !status.notifications.is_empty() {
+        println!();
+        print_table(&["TOLD", "STATE", "ATTEMPTS", "MESSAGE"], status.notifications.iter().map(notification_row));
+    }
+}
+
+fn notification_row(told: &api::NotificationStatus) -> Vec<String> {
+    let message = told.message.as_deref().and_then(|message| message.lines().next()).unwrap_or_default();
+    vec![told.connection.clone(), told.state.clone(), told.attempt.to_string(), message.to_owned()]
 }
 
 /// Why the run waits or failed, where no task tells it: no Workflow, wrong inputs, a quota.

@@ -3,11 +3,13 @@
 
 use std::path::Path;
 
-use pintail_protocol::{Attachment, ConnectionTarget, FormatOptions, NotifyWork, TableFormat, WorkOrder};
+use pintail_protocol::{Attachment, ConnectionTarget, FormatOptions, LogTail, NotifyWork, TableFormat, WorkOrder};
+use pintail_storage::StoreError;
 
 use crate::export;
 use crate::failure::TaskFailure;
 use crate::files::connection_of;
+use crate::read::last_lines;
 use crate::session::Session;
 use crate::workspace::Environment;
 
@@ -16,6 +18,33 @@ mod webhook;
 
 /// Bytes of all attachments together. Large mail services take messages of 25 MiB, and mail makes a file a third larger.
 const ATTACHED_BYTES: u64 = 18 << 20;
+
+/// The message with the end of a log below it. A log that cannot be read holds no message up.
+pub(crate) fn with_log(
+    work: &NotifyWork,
+    read: impl FnOnce(&LogTail) -> Result<Vec<u8>, StoreError>,
+    redact: impl FnOnce(&str) -> String,
+) -> NotifyWork {
+    let mut work = work.clone();
+    let Some(tail) = &work.log else { return work };
+    let below = match read(tail) {
+        Ok(log) => last_of(log, tail),
+        Err(error) => format!("It cannot be read: {error}\n"),
+    };
+    if !below.is_empty() {
+        work.body.push_str(&redact(&format!("\nEnd of the log of task {}:\n{below}", tail.task)));
+    }
+    work
+}
+
+fn last_of(log: Vec<u8>, tail: &LogTail) -> String {
+    let whole = |limit: u32| usize::try_from(limit).unwrap_or(usize::MAX);
+    let text = last_lines(log, whole(tail.bytes));
+    let text = String::from_utf8_lossy(&text);
+    let lines: Vec<&str> = text.lines().collect();
+    let from = lines.len().saturating_sub(whole(tail.lines));
+    lines.iter().skip(from).map(|line| format!("  {line}\n")).collect()
+}
 
 /// What goes with a message.
 struct AttachedFile {

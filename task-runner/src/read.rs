@@ -98,7 +98,7 @@ impl Reading {
 }
 
 /// The last whole lines of a text that have at most `limit_bytes`.
-fn last_lines(mut text: Vec<u8>, limit_bytes: usize) -> Vec<u8> {
+pub(crate) fn last_lines(mut text: Vec<u8>, limit_bytes: usize) -> Vec<u8> {
     let excess = text.len().saturating_sub(limit_bytes);
     if excess == 0 {
         return text;

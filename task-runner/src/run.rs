@@ -9,11 +9,11 @@ use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 use pintail_protocol::{
-    Destination, DuckDbWork, ExitCode, FORMAT, Failure, FailureClass, FileIdentity, FileResult, Load, OutputKind,
-    OutputTarget, PinnedInput, RelationSource, ReportOutcome, ReportWork, Results, TableResult, TaskReport,
+    Destination, DuckDbWork, ExitCode, FORMAT, Failure, FailureClass, FileIdentity, FileResult, Load, LogTail,
+    OutputKind, OutputTarget, PinnedInput, RelationSource, ReportOutcome, ReportWork, Results, TableResult, TaskReport,
     TerminationMessage, ValuesResult, Work, WorkOrder,
 };
-use pintail_storage::{CommitOutcome, RunTask, Store, layout};
+use pintail_storage::{CommitOutcome, RunTask, Store, StoreError, layout};
 use tokio::runtime::Runtime;
 
 use crate::failure::TaskFailure;
@@ -150,7 +150,8 @@ impl Attempt<'_> {
                 Results { written: vec![file], ..Results::default() }
             }
             Work::Notify(work) => {
-                notify::notify(&self.session(workspace)?.session, work, self.order, self.environment)?;
+                let work = notify::with_log(work, |tail| self.log_of(tail), |text| self.log.redact(text));
+                notify::notify(&self.session(workspace)?.session, &work, self.order, self.environment)?;
                 self.log.info(&format!("the message {} is sent", work.message_id));
                 Results::default()
             }
@@ -160,6 +161,11 @@ impl Attempt<'_> {
             self.unchanged(&pins)?;
         }
         Ok(Product { results, inputs: pins, reused_from: None })
+    }
+
+    fn log_of(&self, tail: &LogTail) -> Result<Vec<u8>, StoreError> {
+        let identity = &self.order.identity;
+        self.runtime.block_on(self.store.read_log(&identity.namespace, &identity.execution_uid, &tail.task))
     }
 
     /// Refuses results of files that were changed while they were read. Further files may have come meanwhile.

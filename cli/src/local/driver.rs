@@ -7,8 +7,8 @@ use jiff::Timestamp;
 use pintail_api as api;
 use pintail_engine::{Phase, TaskIndex};
 use pintail_execution::{Command, CommittedReport, Run, Seen};
-use pintail_protocol::{ExitCode, Failure, FailureClass};
-use pintail_storage::{RunTask, StoreError};
+use pintail_protocol::{ExitCode, Failure, FailureClass, ReportOutcome, TaskReport};
+use pintail_storage::{RunTask, Store, StoreError};
 use tokio::signal::unix::Signal;
 use tokio::task::JoinSet;
 
@@ -102,11 +102,14 @@ impl Driver {
 
     /// The committed result of a task, if there is one.
     async fn committed(&self, task: TaskIndex) -> Result<Option<CommittedReport>, StoreError> {
+        let Some(run_task) = self.run_task(task)? else { return Ok(None) };
+        committed(&self.records.store, &run_task).await
+    }
+
+    fn run_task(&self, task: TaskIndex) -> Result<Option<RunTask>, StoreError> {
         let Some(planned) = self.run.plan.tasks.get(task.0 as usize) else { return Ok(None) };
         let context = &self.run.context;
-        let run_task = RunTask::new(&context.namespace, &context.uid, &planned.name, None)?;
-        let committed = self.records.store.read_commit(&run_task).await?;
-        Ok(committed.map(|(commit, report)| CommittedReport { key: commit.report, digest: commit.digest, report }))
+        RunTask::new(&context.namespace, &context.uid, &planned.name, None).map(Some)
     }
 
     fn perform(&self, command: Command, processes: &mut Processes) -> Option<Seen> {
@@ -136,7 +139,6 @@ impl Driver {
         }
     }
 
-    /// How an attempt ended, by what is committed first, and by what its process said second.
     async fn conclude(
         &self,
         ended: Result<Ended, tokio::task::JoinError>,
@@ -145,25 +147,11 @@ impl Driver {
         let ended = ended.map_err(CommandFailure::failed)?;
         let (task, attempt, at) = (ended.task, ended.attempt, Timestamp::now());
         processes.runners.remove(&task);
-        let said = ended.termination.as_ref().and_then(|message| message.failure.clone());
-        let superseded = ended.exit_code == Some(ExitCode::Superseded as i32);
-        let committed = if said.is_none() || superseded { self.committed(task).await? } else { None };
-        if let Some(result) = committed {
-            return Ok(Some(Seen::Committed { task, attempt, result: Box::new(result) }));
-        }
-        let written =
-            ended.termination.as_ref().and_then(|message| message.report.as_ref().zip(message.digest.as_ref()));
-        let report = match written {
-            // The termination message says the most important; what else the report says is worth a try, not more.
-            Some((key, digest)) => self.records.store.read_report(key, digest).await.ok().map(Box::new),
-            None => None,
-        };
-        let full = report.as_ref().and_then(|report| match &report.outcome {
-            pintail_protocol::ReportOutcome::Failed(failure) => Some(failure.clone()),
-            pintail_protocol::ReportOutcome::Succeeded(_) => None,
-        });
-        let failure = full.or(said).unwrap_or_else(|| lost(&ended));
-        Ok(Some(Seen::Failed { task, attempt, failure, report, at }))
+        let Some(run_task) = self.run_task(task)? else { return Ok(None) };
+        Ok(Some(match outcome(&self.records.store, &run_task, &ended).await? {
+            Outcome::Committed(result) => Seen::Committed { task, attempt, result },
+            Outcome::Failed { failure, report } => Seen::Failed { task, attempt, failure, report, at },
+        }))
     }
 
     async fn save(&mut self) -> Result<(), CommandFailure> {
@@ -189,6 +177,39 @@ fn failed(task: TaskIndex, attempt: u32, reason: &str, message: String) -> Seen 
     Seen::Failed { task, attempt, failure, report: None, at: Timestamp::now() }
 }
 
+async fn committed(store: &Store, run_task: &RunTask) -> Result<Option<CommittedReport>, StoreError> {
+    let committed = store.read_commit(run_task).await?;
+    Ok(committed.map(|(commit, report)| CommittedReport { key: commit.report, digest: commit.digest, report }))
+}
+
+/// How an attempt has ended.
+pub enum Outcome {
+    Committed(Box<CommittedReport>),
+    Failed { failure: Failure, report: Option<Box<TaskReport>> },
+}
+
+/// How an attempt ended, by what is committed first, and by what its process said second.
+pub async fn outcome(store: &Store, run_task: &RunTask, ended: &Ended) -> Result<Outcome, StoreError> {
+    let said = ended.termination.as_ref().and_then(|message| message.failure.clone());
+    let superseded = ended.exit_code == Some(ExitCode::Superseded as i32);
+    let committed = if said.is_none() || superseded { committed(store, run_task).await? } else { None };
+    if let Some(result) = committed {
+        return Ok(Outcome::Committed(Box::new(result)));
+    }
+    let written = ended.termination.as_ref().and_then(|message| message.report.as_ref().zip(message.digest.as_ref()));
+    let report = match written {
+        // The termination message says the most important; what else the report says is worth a try, not more.
+        Some((key, digest)) => store.read_report(key, digest).await.ok().map(Box::new),
+        None => None,
+    };
+    let full = report.as_ref().and_then(|report| match &report.outcome {
+        ReportOutcome::Failed(failure) => Some(failure.clone()),
+        ReportOutcome::Succeeded(_) => None,
+    });
+    let failure = full.or(said).unwrap_or_else(|| lost(ended));
+    Ok(Outcome::Failed { failure, report })
+}
+
 /// A process that ended without a word: killed, most likely.
 fn lost(ended: &Ended) -> Failure {
     let how = match ended.exit_code {
@@ -203,7 +224,7 @@ fn lost(ended: &Ended) -> Failure {
     Failure { class: FailureClass::Infrastructure, reason: "Lost".to_owned(), message }
 }
 
-async fn sleep_until(wake: Option<Timestamp>) {
+pub async fn sleep_until(wake: Option<Timestamp>) {
     match wake {
         Some(wake) => {
             let left = wake.duration_since(Timestamp::now());

@@ -2,6 +2,8 @@
 
 pub mod driver;
 pub mod lock;
+#[cfg_attr(not(test), expect(dead_code, reason = "`pintail serve` calls it"))]
+pub mod notify;
 pub mod process;
 pub mod records;
 pub mod start;

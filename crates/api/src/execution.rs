@@ -297,11 +297,19 @@ pub struct NotificationStatus {
     /// SQL name of the Connection.
     #[schemars(length(max = 40))]
     pub connection: String,
+    /// Of mail: who gets it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 50), inner(length(max = 320)))]
+    pub to: Vec<String>,
     /// `Pending`, `Sent` or `Failed`.
     #[schemars(length(max = 16))]
     pub state: String,
-    /// Number of the last attempt, from 1.
+    /// Attempts that have ended; the last is the fifth.
     pub attempt: i32,
+    /// No attempt starts before this, RFC 3339.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 64))]
+    pub next_attempt_time: Option<String>,
     /// Why the last attempt failed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 1024))]

@@ -290,6 +290,8 @@ impl Builder<'_> {
                         .map(|(source, file_name)| self.attachment(source, file_name))
                         .collect::<Result<_, _>>()?,
                     message_id: name::message_id(&self.run.context.uid, &self.planned.name),
+                    event: None,
+                    log: None,
                 })
             }
             PlannedWork::Report { title, text, charts, tables } => protocol::Work::Report(protocol::ReportWork {

@@ -279,6 +279,30 @@ pub struct NotifyWork {
     pub attachments: Vec<Attachment>,
     /// The same for every attempt, for receivers that tell repeats apart.
     pub message_id: String,
+    /// The message is a CloudEvent: a webhook gets the attributes as headers, and the data beside the text.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub event: Option<Event>,
+    /// A log whose end goes below the body.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub log: Option<LogTail>,
+}
+
+/// The attributes of a CloudEvent whose id is the message's.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Event {
+    pub event_type: String,
+    pub source: String,
+    pub subject: String,
+    pub time: Timestamp,
+    pub data: serde_json::Map<String, serde_json::Value>,
+}
+
+/// The last lines that a task of the order's run has logged, in all of its attempts.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LogTail {
+    pub task: String,
+    pub lines: u32,
+    pub bytes: u32,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -25,6 +25,7 @@ mod examples;
 mod kubelet;
 mod launches;
 mod leaders;
+mod notifications;
 mod random;
 mod server;
 mod store;

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use base64::Engine as _;
 use pintail_protocol::{
-    AccessMode, Connection, FailureClass, FileBinding, MailEncryption, SecretVariable, StoredFile, WebhookUrl,
+    AccessMode, Connection, Event, FailureClass, FileBinding, MailEncryption, SecretVariable, StoredFile, WebhookUrl,
 };
 
 use super::*;
@@ -40,6 +40,8 @@ fn work(subject: &str) -> NotifyWork {
         body: "Zwölf rows.\n.\nBye".to_owned(),
         attachments: Vec::new(),
         message_id: "uid-1/tell".to_owned(),
+        event: None,
+        log: None,
     }
 }
 
@@ -313,4 +315,61 @@ fn a_connection_that_takes_no_such_message_is_refused() {
     let failure = send(&fixture, &work).unwrap_err();
     assert_eq!(failure.reason, "InvalidConnection");
     assert!(!failure.message.contains("canary"));
+}
+
+#[test]
+fn a_cloud_event_has_its_attributes_as_headers_and_its_data_beside_the_text() {
+    let (url, requests) = http(|_| reply("200 OK", "", "ok"));
+    let mut fixture = Fixture::new();
+    connect(&mut fixture, webhook_at(&url));
+    let mut work = work("Hello");
+    let data = serde_json::json!({ "plan": "summary", "status": "Failed" });
+    work.event = Some(Event {
+        event_type: "dev.pintail.execution.failed".to_owned(),
+        source: "/namespaces/data/launchplans/summary".to_owned(),
+        subject: "summary-x".to_owned(),
+        time: "2026-11-28T02:01:03Z".parse().unwrap(),
+        data: data.as_object().unwrap().clone(),
+    });
+    send(&fixture, &work).unwrap();
+    let request = requests.recv().unwrap();
+    for header in [
+        "ce-specversion: 1.0\r\n",
+        "ce-id: uid-1/tell\r\n",
+        "ce-type: dev.pintail.execution.failed\r\n",
+        "ce-source: /namespaces/data/launchplans/summary\r\n",
+        "ce-subject: summary-x\r\n",
+        "ce-time: 2026-11-28T02:01:03Z\r\n",
+        "content-type: application/json\r\n",
+    ] {
+        assert!(request.head.to_ascii_lowercase().contains(header), "{header}{}", request.head);
+    }
+    let body: serde_json::Value = serde_json::from_slice(&request.body).unwrap();
+    let fields = ["text", "id", "plan", "status", "task"].map(|name| body[name].as_str());
+    assert_eq!(
+        fields,
+        [Some("Hello\n\nZwölf rows.\n.\nBye"), Some("uid-1/tell"), Some("summary"), Some("Failed"), None]
+    );
+}
+
+#[test]
+fn a_message_ends_with_the_last_lines_of_a_log_and_without_secrets() {
+    let mut work = work("Hello");
+    work.log = Some(LogTail { task: "cleaned".to_owned(), lines: 2, bytes: 1000 });
+    let redact = |text: &str| text.replace("canary", "[secret]");
+    let log = || Ok(b"one\ntwo\npassword canary\n".to_vec());
+    let body = with_log(&work, |_| log(), redact).body;
+    assert_eq!(body, "Zwölf rows.\n.\nBye\nEnd of the log of task cleaned:\n  two\n  password [secret]\n");
+    work.log = Some(LogTail { task: "cleaned".to_owned(), lines: 9, bytes: 17 });
+    assert!(with_log(&work, |_| log(), redact).body.ends_with("cleaned:\n  password [secret]\n"));
+    assert_eq!(with_log(&work, |_| Ok(Vec::new()), redact).body, work.body);
+}
+
+#[test]
+fn a_log_that_cannot_be_read_holds_no_message_up() {
+    let mut work = work("Hello");
+    work.log = Some(LogTail { task: "cleaned".to_owned(), lines: 2, bytes: 1000 });
+    let lost = pintail_storage::RunTask::new("../x", "u", "t", None).unwrap_err();
+    let body = with_log(&work, |_| Err(lost), str::to_owned).body;
+    assert!(body.contains("End of the log of task cleaned:\nIt cannot be read: "), "{body}");
 }

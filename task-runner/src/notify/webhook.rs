@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
-use pintail_protocol::{ConnectionTarget, NotifyWork, WebhookUrl, WorkOrder};
+use pintail_protocol::{ConnectionTarget, Event, NotifyWork, WebhookUrl, WorkOrder};
 use reqwest::header::CONTENT_TYPE;
 use reqwest::{Client, RequestBuilder, Url, redirect};
 use serde_json::{Value, json};
@@ -14,8 +14,8 @@ use crate::workspace::Environment;
 /// Of the whole request; receivers of messages answer before they work on them.
 const TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Posts the message as JSON, signed where the connection has a key. `text` is what Slack and its like show; the rest is
-/// for programs.
+/// Posts the message as JSON, signed where the connection has a key. `text` is what Slack and its like show; the rest is for
+/// programs. A CloudEvent is sent in binary mode: receivers that know nothing of it find a message like any other.
 ///
 /// # Errors
 /// `Rejected`, `AccessDenied`, `ConnectionFailed`, `InvalidConnection`, `SecretMissing`.
@@ -50,6 +50,9 @@ pub(super) fn send(
     }
     if let Some(variable) = signing_key {
         request = signed(request, environment.secret(variable, owner)?, &id, &body)?;
+    }
+    if let Some(event) = &work.event {
+        request = with_attributes(request, event, &work.message_id);
     }
     let status = runtime()?.block_on(async { request.body(body).send().await.map(|answer| answer.status()) }).map_err(
         |error| {
@@ -92,9 +95,21 @@ fn client() -> Result<Client, TaskFailure> {
     builder.build().map_err(|error| TaskFailure::infrastructure("NetworkError", crate::files::cause(&error)))
 }
 
+fn with_attributes(request: RequestBuilder, event: &Event, id: &str) -> RequestBuilder {
+    let attributes = [
+        ("ce-specversion", "1.0".to_owned()),
+        ("ce-id", header(id)),
+        ("ce-type", header(&event.event_type)),
+        ("ce-source", header(&event.source)),
+        ("ce-subject", header(&event.subject)),
+        ("ce-time", event.time.to_string()),
+    ];
+    attributes.into_iter().fold(request, |request, (name, value)| request.header(name, value))
+}
+
 fn message(work: &NotifyWork, order: &WorkOrder) -> Value {
     let text = if work.body.is_empty() { work.subject.clone() } else { format!("{}\n\n{}", work.subject, work.body) };
-    json!({
+    let mut message = json!({
         "text": text,
         "id": work.message_id,
         "subject": work.subject,
@@ -103,7 +118,13 @@ fn message(work: &NotifyWork, order: &WorkOrder) -> Value {
         "workflow": order.identity.workflow,
         "execution": order.identity.execution,
         "task": order.identity.task,
-    })
+    });
+    if let (Some(event), Some(message)) = (&work.event, message.as_object_mut()) {
+        // It is of the whole run.
+        message.remove("task");
+        message.extend(event.data.clone());
+    }
+    message
 }
 
 fn header(text: &str) -> String {

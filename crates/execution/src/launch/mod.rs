@@ -4,12 +4,14 @@
 //! LaunchPlan, its runs, versions, now ─ advance_plan ─> runs to create, status, runs to cancel and to prune, when next
 //! a version that became Ready          ─ runs_of_version ┐
 //! an object or event that was told of  ─ run_of_occurrence ┴> runs to create
+//! a run that has ended                 ─ notifications, notification_order ─> whom to tell of it, and what
 //! ```
 //!
 //! A run is named after its occurrence, so whoever creates it again is refused. Creating comes before the status that says
 //! so, and repeating both does no harm.
 
 mod advance;
+mod notification;
 mod occurrence;
 mod versions;
 
@@ -19,6 +21,10 @@ use pintail_engine::RunStage;
 use pintail_plan::{PlannedLaunch, PlannedTrigger};
 
 pub use advance::{PlanDecision, PlanFacts, advance_plan};
+pub use notification::{
+    ATTEMPT_TIMEOUT, FAILED, NotificationPlace, PENDING, attempt_ended, next_attempt, notification_order,
+    notification_task, notifications,
+};
 pub use occurrence::{MARKERS_AT, Occurrence, by_hand, marker_name, of_happened, of_tick, started_run};
 pub use versions::{is_for, runs_of_version};
 
@@ -57,7 +63,7 @@ impl PlanRun {
         });
         let ended = status.and_then(|status| status.completion_time.as_deref());
         let created = execution.metadata.creation_timestamp.as_ref().map_or(Timestamp::UNIX_EPOCH, |time| time.0);
-        let told = status.is_none_or(|status| status.notifications.iter().all(|told| told.state != "Pending"));
+        let told = status.is_none_or(|status| status.notifications.iter().all(|told| told.state != PENDING));
         Some(Self {
             name: execution.metadata.name.clone().unwrap_or_default(),
             uid: execution.metadata.uid.clone().unwrap_or_default(),

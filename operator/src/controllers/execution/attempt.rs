@@ -11,7 +11,9 @@ use kube::{Api, ResourceExt};
 use pintail_api::ConditionReason as Reason;
 use pintail_engine::{Phase, TaskIndex};
 use pintail_execution::{CommittedReport, Connections, Seen};
-use pintail_protocol::{FORMAT, Failure, FailureClass, ORDER_VARIABLE_BYTES, ReportOutcome, WorkOrder, encode_order};
+use pintail_protocol::{
+    FORMAT, Failure, FailureClass, ORDER_VARIABLE_BYTES, ReportOutcome, TaskReport, WorkOrder, encode_order,
+};
 use pintail_storage::{RunTask, StoreError};
 use serde_json::json;
 
@@ -48,6 +50,31 @@ pub enum Asked {
     Failed(Failure),
 }
 
+/// How an attempt has ended.
+pub enum Outcome {
+    Committed(Box<CommittedReport>),
+    Failed { failure: Failure, report: Option<Box<TaskReport>>, at: Timestamp },
+}
+
+impl Outcome {
+    fn seen(self, Attempt { task, number: attempt }: Attempt) -> Seen {
+        match self {
+            Self::Committed(result) => Seen::Committed { task, attempt, result },
+            Self::Failed { failure, report, at } => Seen::Failed { task, attempt, failure, report, at },
+        }
+    }
+}
+
+/// The pod that is asked for.
+pub struct Wanted<'a> {
+    pub order: &'a WorkOrder,
+    pub connections: &'a Connections,
+    /// What the run is pinned to, if it has started.
+    pub resolved: Option<&'a pintail_api::Resolved>,
+    pub options: &'a pintail_api::PodOptions,
+    pub timeout_s: Option<i64>,
+}
+
 pub struct Pods<'a> {
     pub unit: &'a Unit,
     pub namespace: &'a str,
@@ -60,12 +87,12 @@ impl Pods<'_> {
         Api::namespaced(self.unit.context.client.clone(), self.namespace)
     }
 
-    fn is_ours(&self, pod: &Pod) -> bool {
+    pub fn is_ours(&self, pod: &Pod) -> bool {
         pod.owner_references().iter().any(|owner| owner.uid == self.uid)
     }
 
     /// The pod of that name if it is of this Execution: as the watch has it, else as the API server has it.
-    async fn find(&self, name: &str) -> Result<Option<Arc<Pod>>, ReconcileError> {
+    pub async fn find(&self, name: &str) -> Result<Option<Arc<Pod>>, ReconcileError> {
         if let Some(pod) = self.unit.pods.get(self.namespace, name).filter(|pod| self.is_ours(pod)) {
             return Ok(Some(pod));
         }
@@ -113,33 +140,40 @@ impl Pods<'_> {
         }
     }
 
-    /// Asks for the pod of an attempt. Its name is the intent: who finds it there has asked for it before.
+    /// Asks for the pod of an attempt of a task.
     pub async fn ask(
         &self,
         driven: &Driven,
         order: &WorkOrder,
         connections: &Connections,
     ) -> Result<Asked, ReconcileError> {
-        let settings = &self.unit.context.settings;
-        let resolved = driven.written.resolved.as_ref();
-        // The pinned runner reads its own format, whatever this build writes for runs of its own.
-        let format = resolved.and_then(|resolved| u32::try_from(resolved.order_format?).ok()).unwrap_or(FORMAT);
-        let order = &WorkOrder { format: format.min(FORMAT), ..order.clone() };
-        let text = match self.order_text(order).await? {
-            Ok(text) => text,
-            Err(failure) => return Ok(Asked::Failed(failure)),
-        };
         let task = driven.run.plan.tasks.iter().position(|planned| planned.name == order.identity.task);
         let timeout = task.and_then(|index| driven.run.plan.graph.tasks.get(index)).and_then(|node| node.timeout);
         let default = pintail_api::PodOptions::default();
         let options = task.and_then(|index| driven.run.plan.tasks.get(index)).map_or(&default, |task| &task.pod);
+        let timeout_s = timeout.and_then(|timeout| i64::try_from(timeout.as_secs()).ok());
+        let resolved = driven.written.resolved.as_ref();
+        self.create(&Wanted { order, connections, resolved, options, timeout_s }).await
+    }
+
+    /// Asks for a pod. Its name is the intent: who finds it there has asked for it before.
+    pub async fn create(&self, wanted: &Wanted<'_>) -> Result<Asked, ReconcileError> {
+        let settings = &self.unit.context.settings;
+        let resolved = wanted.resolved;
+        // The pinned runner reads its own format, whatever this build writes for runs of its own.
+        let format = resolved.and_then(|resolved| u32::try_from(resolved.order_format?).ok()).unwrap_or(FORMAT);
+        let order = &WorkOrder { format: format.min(FORMAT), ..wanted.order.clone() };
+        let text = match self.order_text(order).await? {
+            Ok(text) => text,
+            Err(failure) => return Ok(Asked::Failed(failure)),
+        };
         let pod = build(&PodParts {
             owner: Owner { execution: self.execution, uid: self.uid },
             order,
             text,
-            options,
-            timeout_s: timeout.and_then(|timeout| i64::try_from(timeout.as_secs()).ok()),
-            connections,
+            options: wanted.options,
+            timeout_s: wanted.timeout_s,
+            connections: wanted.connections,
             image: resolved.and_then(|resolved| resolved.runner_image.as_deref()).unwrap_or(&settings.runner.image),
             settings,
         });
@@ -188,7 +222,8 @@ impl Pods<'_> {
     pub async fn look(&self, driven: &mut Driven, attempt: Attempt) -> Result<Vec<Seen>, ReconcileError> {
         let now = self.unit.context.clock.now();
         let Some(planned) = driven.run.plan.tasks.get(attempt.task.0 as usize) else { return Ok(Vec::new()) };
-        let name = pintail_execution::pod_name(self.execution, self.uid, &planned.name, None, attempt.number);
+        let task = planned.name.clone();
+        let name = pintail_execution::pod_name(self.execution, self.uid, &task, None, attempt.number);
         let phase = driven.run.phase(attempt.task);
         let known = self.unit.pods.get(self.namespace, &name).filter(|pod| self.is_ours(pod));
         let pod = match known {
@@ -208,7 +243,7 @@ impl Pods<'_> {
                         (Some(waited), _) => infrastructure(waited.reason.word(), waited.message),
                         (None, _) => infrastructure("Lost", "the pod is gone, and it did not commit a result"),
                     };
-                    return Ok(vec![self.by_commit(driven, attempt, lost, now).await?]);
+                    return Ok(vec![self.by_commit(&task, lost, now).await?.seen(attempt)]);
                 }
             },
         };
@@ -223,8 +258,8 @@ impl Pods<'_> {
                 self.hurry(driven, attempt, &pod, now).await?;
                 Ok(vec![Seen::Started { task: attempt.task, attempt: attempt.number, at: since }])
             }
-            PodFacts::Ended(ended) => self.ended(driven, attempt, &pod, ended, now).await,
-            PodFacts::Lost(failure) => Ok(vec![self.by_commit(driven, attempt, failure, now).await?]),
+            PodFacts::Ended(ended) => self.ended(&task, attempt, &pod, ended, now).await,
+            PodFacts::Lost(failure) => Ok(vec![self.by_commit(&task, failure, now).await?.seen(attempt)]),
         }
     }
 
@@ -270,7 +305,7 @@ impl Pods<'_> {
 
     async fn ended(
         &self,
-        driven: &Driven,
+        task: &str,
         attempt: Attempt,
         pod: &Pod,
         ended: Ended,
@@ -279,41 +314,42 @@ impl Pods<'_> {
         if ended.lingers {
             self.end(pod, now).await?;
         }
-        let at = ended.at.unwrap_or(now);
-        let mut seen = Vec::new();
-        seen.extend(ended.started_at.map(|at| Seen::Started { task: attempt.task, attempt: attempt.number, at }));
-        seen.push(match ended.outcome {
-            EndedOutcome::Committed(Some((key, digest))) => {
-                self.committed_report(driven, attempt, key, digest, at).await?
-            }
+        let started = |at| Seen::Started { task: attempt.task, attempt: attempt.number, at };
+        let mut seen: Vec<Seen> = ended.started_at.map(started).into_iter().collect();
+        let outcome = self.outcome(task, ended.outcome, ended.at.unwrap_or(now)).await?;
+        seen.push(outcome.seen(attempt));
+        Ok(seen)
+    }
+
+    /// How an attempt ended by what its container said, and by what is committed.
+    pub async fn outcome(&self, task: &str, ended: EndedOutcome, at: Timestamp) -> Result<Outcome, ReconcileError> {
+        match ended {
+            EndedOutcome::Committed(Some((key, digest))) => self.committed_report(task, key, digest, at).await,
             EndedOutcome::Committed(None) | EndedOutcome::Superseded => {
                 let missing = "the runner said that a result is committed, and there is none";
-                self.by_commit(driven, attempt, infrastructure("CommitMissing", missing), at).await?
+                self.by_commit(task, infrastructure("CommitMissing", missing), at).await
             }
-            EndedOutcome::Failed { failure, report } => self.failed(attempt, failure, report, at).await?,
-            EndedOutcome::Unknown(failure) => self.by_commit(driven, attempt, failure, at).await?,
-        });
-        Ok(seen)
+            EndedOutcome::Failed { failure, report } => self.failed(failure, report, at).await,
+            EndedOutcome::Unknown(failure) => self.by_commit(task, failure, at).await,
+        }
     }
 
     /// The report that the container named; what is committed, where that is no report of this attempt.
     async fn committed_report(
         &self,
-        driven: &Driven,
-        attempt: Attempt,
+        task: &str,
         key: String,
         digest: String,
         at: Timestamp,
-    ) -> Result<Seen, ReconcileError> {
+    ) -> Result<Outcome, ReconcileError> {
         match self.unit.context.store.read_report(&key, &digest).await {
             Ok(report) if report.identity.execution_uid == self.uid => {
-                let result = Box::new(CommittedReport { key, digest, report });
-                Ok(Seen::Committed { task: attempt.task, attempt: attempt.number, result })
+                Ok(Outcome::Committed(Box::new(CommittedReport { key, digest, report })))
             }
             Err(error) if is_passing(&error) => Err(error.into()),
             _ => {
                 let missing = "the runner named a report that is not there";
-                self.by_commit(driven, attempt, infrastructure("CommitMissing", missing), at).await
+                self.by_commit(task, infrastructure("CommitMissing", missing), at).await
             }
         }
     }
@@ -321,11 +357,10 @@ impl Pods<'_> {
     /// The termination message says the most important; what else the report says is worth a try.
     async fn failed(
         &self,
-        attempt: Attempt,
         said: Failure,
         report: Option<(String, String)>,
         at: Timestamp,
-    ) -> Result<Seen, ReconcileError> {
+    ) -> Result<Outcome, ReconcileError> {
         let report = match report {
             None => None,
             Some((key, digest)) => match self.unit.context.store.read_report(&key, &digest).await {
@@ -341,24 +376,16 @@ impl Pods<'_> {
         let failure = full.unwrap_or(said);
         // The cluster tells time in whole seconds.
         let at = report.as_ref().map_or(at, |report| report.ended_at);
-        Ok(Seen::Failed { task: attempt.task, attempt: attempt.number, failure, report, at })
+        Ok(Outcome::Failed { failure, report, at })
     }
 
     /// What is committed decides, else `otherwise`.
-    pub async fn by_commit(
-        &self,
-        driven: &Driven,
-        attempt: Attempt,
-        otherwise: Failure,
-        at: Timestamp,
-    ) -> Result<Seen, ReconcileError> {
-        let failed = |failure| Seen::Failed { task: attempt.task, attempt: attempt.number, failure, report: None, at };
-        let Some(planned) = driven.run.plan.tasks.get(attempt.task.0 as usize) else { return Ok(failed(otherwise)) };
-        let run_task = RunTask::new(self.namespace, self.uid, &planned.name, None)?;
+    pub async fn by_commit(&self, task: &str, otherwise: Failure, at: Timestamp) -> Result<Outcome, ReconcileError> {
+        let failed = |failure| Outcome::Failed { failure, report: None, at };
+        let run_task = RunTask::new(self.namespace, self.uid, task, None)?;
         match self.unit.context.store.read_commit(&run_task).await {
             Ok(Some((commit, report))) => {
-                let result = Box::new(CommittedReport { key: commit.report, digest: commit.digest, report });
-                Ok(Seen::Committed { task: attempt.task, attempt: attempt.number, result })
+                Ok(Outcome::Committed(Box::new(CommittedReport { key: commit.report, digest: commit.digest, report })))
             }
             Ok(None) => Ok(failed(otherwise)),
             Err(error) => unreadable(error).map(failed),
@@ -376,7 +403,7 @@ impl Pods<'_> {
             Some(pod) => self.end(&pod, now).await.map(|()| None),
             None => {
                 let gone = failure(FailureClass::Interrupted, "Interrupted", "the attempt has no pod");
-                self.by_commit(driven, attempt, gone, now).await.map(Some)
+                Ok(Some(self.by_commit(&planned.name, gone, now).await?.seen(attempt)))
             }
         }
     }

@@ -12,12 +12,11 @@ use pintail_execution::{Command, Connections, Run, Seen};
 use pintail_protocol::WorkOrder;
 
 use super::attempt::{Asked, Attempt, Pods, offered_again, shown_by};
-use super::finish;
 use super::memory::{Driven, Remembered, Starting};
 use super::refusal::is_never_taken;
 use super::restore::restore;
 use super::status::{self, Change, Shown};
-use super::{Subject, later, until};
+use super::{Subject, finish, later, notify, until};
 use crate::controllers::error::ReconcileError;
 use crate::controllers::event::{self, Happened};
 use crate::controllers::object::{version, write_status};
@@ -285,9 +284,11 @@ pub async fn write(
     shown: &Shown<'_>,
 ) -> Result<Option<DynamicObject>, ReconcileError> {
     let objects = unit.api(&unit.executions, &subject.namespace);
+    notify::list(unit, &subject.execution, status).await;
     match write_status(&objects, &driven.object, status).await {
         Err(error) if is_never_taken(&error) => {
             *status = status::too_large(&driven.written, &error.to_string(), shown);
+            notify::list(unit, &subject.execution, status).await;
             write_status(&objects, &driven.object, status).await
         }
         written => written,

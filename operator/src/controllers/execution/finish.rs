@@ -16,6 +16,7 @@ use super::attempt::Pods;
 use super::drive::{happened, write};
 use super::facts::{PodFacts, has_found_a_lock, pod_facts};
 use super::memory::{Driven, Remembered};
+use super::notify::{self, Told};
 use super::pod::{ATTEMPT_ANNOTATION, TASK_ANNOTATION};
 use super::refusal::{Refusal, refusal};
 use super::status::{self, Shown};
@@ -117,16 +118,24 @@ pub async fn reconcile(unit: &Unit, subject: Subject, remembered: &mut Remembere
     if observed != subject.execution.metadata.generation {
         return settle(unit, &subject, remembered).await;
     }
+    let tell_at = match notify::tell(unit, &subject, remembered).await? {
+        Told::Written => return Ok(Action::requeue(Duration::from_millis(1))),
+        Told::Later(at) => Some(at),
+        Told::All => None,
+    };
     let now = unit.context.clock.now();
-    let delete_at = delete_at(&subject.execution);
+    // Whoever is to be told of the run is told before it goes.
+    let delete_at = delete_at(&subject.execution).filter(|_| tell_at.is_none());
     if delete_at.is_some_and(|at| at <= now) {
         return delete(unit, &subject).await;
     }
     let pods = unit.pods.of_execution(&subject.uid);
-    let tidy_at = tidy_pods(unit, remembered, &subject, pods.iter().map(|pod| &**pod)).await?;
+    let past = pods.iter().map(|pod| &**pod).filter(|pod| !notify::is_live(&subject.execution, pod));
+    let tidy_at = tidy_pods(unit, remembered, &subject, past).await?;
     Ok(delete_at
         .into_iter()
         .chain(tidy_at)
+        .chain(tell_at)
         .min()
         .map_or_else(Action::await_change, |at| Action::requeue(until(at, now))))
 }
@@ -135,11 +144,12 @@ pub async fn reconcile(unit: &Unit, subject: Subject, remembered: &mut Remembere
 async fn end_pods(unit: &Unit, subject: &Subject) -> Result<(), ReconcileError> {
     let now = unit.context.clock.now();
     let pods = Pods { unit, namespace: &subject.namespace, execution: &subject.name, uid: &subject.uid };
-    for pod in unit.pods.of_execution(&subject.uid) {
-        let facts = pod_facts(&pod, None, now);
+    let pods_of = unit.pods.of_execution(&subject.uid);
+    for pod in pods_of.iter().filter(|pod| !notify::is_live(&subject.execution, pod)) {
+        let facts = pod_facts(pod, None, now);
         let lingers = matches!(&facts, PodFacts::Ended(ended) if ended.lingers);
         if lingers || matches!(facts, PodFacts::Waiting(_) | PodFacts::Running { .. }) {
-            pods.end(&pod, now).await?;
+            pods.end(pod, now).await?;
         }
     }
     Ok(())

@@ -34,6 +34,8 @@ pub async fn write(store: &Store, subject: &Subject) -> Result<(), ReconcileErro
     // These change with every write and say nothing of the run.
     execution.metadata.managed_fields = None;
     execution.metadata.resource_version = None;
+    // Who is told of the end is told after this.
+    execution.status.iter_mut().for_each(|status| status.notifications.clear());
     let record = HistoryRecord { format: FORMAT, execution };
     let json = serde_json::to_vec(&record).map_err(|error| other(error.to_string()))?;
     let packed =

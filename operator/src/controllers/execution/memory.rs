@@ -41,6 +41,8 @@ pub struct Remembered {
     /// Reconciles in a row that failed.
     pub failures: u32,
     pub driven: Option<Box<Driven>>,
+    /// By notification: its attempt whose pod was asked for, and when.
+    pub told: HashMap<usize, (u32, Timestamp)>,
     /// By uid of pod: since when the end of its attempt is recorded.
     pub recorded: HashMap<String, Timestamp>,
 }

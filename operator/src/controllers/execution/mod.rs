@@ -7,6 +7,7 @@ mod finish;
 mod history;
 mod inputs;
 pub mod memory;
+mod notify;
 pub mod pod;
 mod refusal;
 mod restore;

@@ -15,7 +15,7 @@ use super::inputs::{self, NoVersion};
 use super::memory::Remembered;
 use super::refusal::is_never_taken;
 use super::status::{self, Shown};
-use super::{Subject, later, until};
+use super::{Subject, later, notify, until};
 use crate::Settings;
 use crate::controllers::error::{Attempted, ReconcileError};
 use crate::controllers::event::{self, Happened};
@@ -345,7 +345,8 @@ async fn end(
     message: &str,
 ) -> Result<Action, ReconcileError> {
     let now = unit.context.clock.now();
-    let status = unstarted(subject, reason, message, Some(ConditionStatus::False), now);
+    let mut status = unstarted(subject, reason, message, Some(ConditionStatus::False), now);
+    notify::list(unit, &subject.execution, &mut status).await;
     write(unit, subject, remembered, &status).await?;
     let outcome = if reason == Reason::Cancelled { "cancelled" } else { "failed" };
     unit.context.metrics.execution_ended(outcome);

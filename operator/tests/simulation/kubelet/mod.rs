@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
-use pintail_protocol::{FailureClass, Identity, ORDER_OBJECT_VARIABLE, ORDER_VARIABLE, WorkOrder, decode_order};
+use pintail_protocol::{FailureClass, Identity, ORDER_OBJECT_VARIABLE, ORDER_VARIABLE, Work, WorkOrder, decode_order};
 use pintail_storage::Store;
 use serde_json::{Value, json};
 use tokio::time::sleep;
@@ -25,6 +25,7 @@ const AUTHOR: &str = "kubelet";
 #[derive(Clone, Debug)]
 pub struct Process {
     pub identity: Identity,
+    pub work: Work,
     pub pod_uid: String,
     pub from: Timestamp,
     pub to: Option<Timestamp>,
@@ -165,7 +166,8 @@ impl Life {
     fn begin(&self, from: Timestamp) -> usize {
         let mut processes = self.kubelet.processes.lock().unwrap();
         let identity = self.order.identity.clone();
-        processes.push(Process { identity, pod_uid: self.uid.clone(), from, to: None, fate: self.fate });
+        let work = self.order.work.clone();
+        processes.push(Process { identity, work, pod_uid: self.uid.clone(), from, to: None, fate: self.fate });
         processes.len() - 1
     }
 
