@@ -6,6 +6,7 @@
 
 pub mod check;
 pub mod failure;
+pub mod fixture;
 pub mod interrupt;
 pub mod log;
 pub mod process;
@@ -15,6 +16,7 @@ pub mod session;
 pub mod workspace;
 
 mod attach;
+mod clock;
 mod contract;
 mod copy;
 mod delivered;

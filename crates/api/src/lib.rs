@@ -3,6 +3,8 @@
 //! ```text
 //! Workflow ──run as──> Execution ──records──> Artifact ──bound by──> Workflow inputs
 //!     └──names──> Connection
+//!
+//! WorkflowTest, which only `pintail test` reads, tests a Workflow.
 //! ```
 //!
 //! Types and their schemas only. Whether a manifest makes sense is decided by `pintail-plan`.
@@ -18,6 +20,7 @@ mod execution;
 #[cfg(test)]
 mod tests;
 mod workflow;
+mod workflow_test;
 
 pub use artifact::*;
 pub use common::*;
@@ -26,6 +29,7 @@ pub use connection::*;
 pub use definition::definitions;
 pub use execution::*;
 pub use workflow::*;
+pub use workflow_test::*;
 
 /// API group of every kind.
 pub const GROUP: &str = "pintail.dev";

@@ -26,5 +26,6 @@ pub use check::{Datasets, broken_readers, check_problems, check_request, dataset
 pub use connection::{ConnectionError, VOLUMES, connection_target};
 pub use input::{BoundInput, BoundSource, bound_from_resolved, resolved_from_bound};
 pub use name::{artifact_name, execution_name, label_digest, message_id, pod_name, sql_name};
+pub use order::given_relation;
 pub use record::{RecordError, RunRecord, TaskRecord};
 pub use run::{Command, CommittedReport, Connections, Reusable, Run, RunContext, Seen};

@@ -82,7 +82,8 @@ schemas! {
     "Workflow" => api::Workflow,
     "Connection" => api::Connection,
     "Execution" => api::Execution,
-    "Artifact" => api::Artifact
+    "Artifact" => api::Artifact,
+    "WorkflowTest" => api::WorkflowTest
 }
 
 /// The CustomResourceDefinition itself would do as well, and takes ten times as long to make; a test compares them.
