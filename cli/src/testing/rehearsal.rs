@@ -2,7 +2,7 @@
 //! moves only where something is waited for.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use pintail_engine::TaskIndex;
 use pintail_execution::{
@@ -42,7 +42,7 @@ pub struct Outcome {
 pub fn rehearse(test: &PlannedTest, real: &Connections, bench: &Bench) -> Result<Outcome, String> {
     let folder = tempfile::Builder::new()
         .prefix("pintail-test-")
-        .tempdir()
+        .tempdir_in(temporary_folder())
         .map_err(|error| format!("cannot make a temporary folder: {error}"))?;
     let connections = world::connections(real, folder.path());
     let environment = Environment::of_process().with(world::secrets(&connections)).rehearsing(test.now);
@@ -58,6 +58,13 @@ pub fn rehearse(test: &PlannedTest, real: &Connections, bench: &Bench) -> Result
     let run = Run::new(plan, context, inputs, Reusable::new()).map_err(|failure| failure.message)?;
     let outcome = Outcome { run, store, orders: BTreeMap::new(), loaded: BTreeMap::new(), _folder: folder };
     Driver { test, bench, connections, environment, outcome }.drive()
+}
+
+/// In memory where the machine has such a folder and nobody chose another: a store waits for its disk at each step.
+fn temporary_folder() -> PathBuf {
+    let in_memory = PathBuf::from("/dev/shm");
+    let is_chosen = std::env::var_os("TMPDIR").is_some();
+    if !is_chosen && in_memory.is_dir() { in_memory } else { std::env::temp_dir() }
 }
 
 fn bound(name: &str, value: &InputValue) -> BoundInput {
