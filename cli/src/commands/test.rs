@@ -15,7 +15,7 @@ pub fn test(arguments: &Test) -> Result<(), CommandFailure> {
         return Err(CommandFailure::usage("there is no WorkflowTest in these files"));
     }
     let names: Vec<String> = all.iter().filter_map(|(document, _)| document.object.name().map(str::to_owned)).collect();
-    let bench = Bench::new().map_err(|failure| CommandFailure::failed(format!("tests cannot be run: {failure}")))?;
+    let bench = Bench::new()?;
     let mut tested = Vec::new();
     for (document, planned) in all {
         // Tests with problems were refused already.
@@ -24,6 +24,9 @@ pub fn test(arguments: &Test) -> Result<(), CommandFailure> {
             continue;
         }
         let (mut failures, took) = bench.run(&planned, manifests.connections());
+        if bench.is_interrupted() {
+            return Err(CommandFailure { code: Code::Interrupted, message: "interrupted".to_owned() });
+        }
         for failure in &mut failures {
             failure.place = Some(document.place(&failure.path));
         }

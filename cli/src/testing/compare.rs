@@ -87,14 +87,15 @@ pub fn compare(expected: &Rows, found: &Rows, in_order: bool) -> Difference {
     difference
 }
 
-/// Rows that are most alike, each at most once: half of the columns, or the first, which often tells rows apart, are
-/// equal; or they are the only ones left.
+/// Rows that are most alike, each at most once: half of the columns are equal, or the first, which often tells rows
+/// apart, or any where no other row is left. A table of one row has no other that could be meant.
 fn pair(left: &[usize], others: &[usize], expected: &Rows, found: &Rows) -> Vec<(usize, usize)> {
     /// Beyond, rows are only listed: nobody reads so many pairs.
     const PAIRED_MAX: usize = 1000;
-    if let ([one], [other]) = (left, others) {
+    if let ([one], [other], 1, 1) = (left, others, expected.rows.len(), found.rows.len()) {
         return vec![(*one, *other)];
     }
+    let is_lone = left.len() == 1 && others.len() == 1;
     let columns = &expected.columns;
     let mut likely = Vec::new();
     for one in left.iter().take(PAIRED_MAX) {
@@ -102,7 +103,7 @@ fn pair(left: &[usize], others: &[usize], expected: &Rows, found: &Rows) -> Vec<
             let differs = differing_columns(columns, &expected.rows[*one], &found.rows[*other]);
             let equal = columns.len() - differs.len();
             let same_first = !differs.contains(&0);
-            if equal > 0 && (equal * 2 >= columns.len() || same_first) {
+            if equal > 0 && (equal * 2 >= columns.len() || same_first || is_lone) {
                 likely.push((differs.len(), !same_first, one.abs_diff(*other), *one, *other));
             }
         }
@@ -176,9 +177,12 @@ mod tests {
     }
 
     #[test]
-    fn the_only_two_rows_left_are_compared_whatever_they_hold() {
+    fn a_table_of_one_row_is_compared_by_column_whatever_it_holds() {
         let difference = compare(&rows(&[["a", "1", "1.0"]]), &rows(&[["b", "2", "NULL"]]), false);
         assert_eq!(difference.differing, [Differing { expected: 0, found: 0, columns: vec![0, 1, 2] }]);
+        let expected = rows(&[["c", "3", "3.0"], ["a", "1", "1.0"]]);
+        let difference = compare(&expected, &rows(&[["c", "3", "3.0"], ["b", "2", "NULL"]]), false);
+        assert_eq!((difference.missing, difference.unexpected), (vec![1], vec![1]));
     }
 
     #[test]

@@ -11,12 +11,17 @@ mod render;
 mod rows;
 mod world;
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use pintail_execution::Connections;
 use pintail_plan::{FieldPath, PlannedTest};
-use pintail_task_runner::failure::TaskFailure;
 use pintail_task_runner::fixture::TableReader;
+use pintail_task_runner::interrupt::Interrupt;
+use tokio::runtime::Runtime;
+
+use crate::failure::CommandFailure;
+use crate::interrupt::interrupts;
 
 pub use render::{as_json, as_junit, as_text, summary};
 
@@ -80,16 +85,35 @@ impl Failure {
 /// What tests need and one process makes once.
 pub struct Bench {
     reader: TableReader,
-    runtime: tokio::runtime::Runtime,
+    runtime: Runtime,
+    interrupt: Arc<Interrupt>,
 }
 
 impl Bench {
+    /// From here on Ctrl-C ends the statement that runs, and with it the test: its folder is to go.
+    ///
     /// # Errors
     /// DuckDB cannot start.
-    pub fn new() -> Result<Self, TaskFailure> {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-        let runtime = runtime.map_err(|error| TaskFailure::infrastructure("EngineError", error.to_string()))?;
-        Ok(Self { reader: TableReader::new()?, runtime })
+    pub fn new() -> Result<Self, CommandFailure> {
+        let cannot = |error: &dyn std::fmt::Display| CommandFailure::failed(format!("tests cannot be run: {error}"));
+        let interrupt = Arc::new(Interrupt::default());
+        let (listening, heard) = (runtime().map_err(|error| cannot(&error))?, Arc::clone(&interrupt));
+        let mut interrupts = listening.block_on(async { interrupts() })?;
+        let listen = move || {
+            listening.block_on(async {
+                while interrupts.recv().await.is_some() {
+                    heard.request();
+                }
+            });
+        };
+        std::thread::Builder::new().spawn(listen).map_err(|error| cannot(&error))?;
+        let reader = TableReader::new().map_err(|failure| cannot(&failure))?;
+        Ok(Self { reader, runtime: runtime().map_err(|error| cannot(&error))?, interrupt })
+    }
+
+    /// Whether someone asked for the end.
+    pub fn is_interrupted(&self) -> bool {
+        self.interrupt.check().is_err()
     }
 
     /// Runs a test and compares. `connections` are those of its workflow; none of them is reached.
@@ -102,4 +126,8 @@ impl Bench {
         };
         (failures, began.elapsed())
     }
+}
+
+fn runtime() -> std::io::Result<Runtime> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build()
 }

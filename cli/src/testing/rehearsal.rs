@@ -12,7 +12,6 @@ use pintail_plan::{InputValue, PlannedTest};
 use pintail_protocol::{ConnectionTarget, Failure, FailureClass, Load, Work, WorkOrder};
 use pintail_storage::{RunTask, Store};
 use pintail_task_runner::fixture::fill;
-use pintail_task_runner::interrupt::Interrupt;
 use pintail_task_runner::log::Log;
 use pintail_task_runner::run::run_order;
 use pintail_task_runner::session::TextTable;
@@ -116,7 +115,10 @@ impl Driver<'_> {
         now: jiff::Timestamp,
     ) -> Result<Seen, String> {
         let log = Log::new(&order, &self.environment).quiet();
-        let ending = run_order(&order, POD_UID, &self.environment, &Interrupt::default(), &log);
+        let ending = run_order(&order, POD_UID, &self.environment, &self.bench.interrupt, &log);
+        if self.bench.is_interrupted() {
+            return Err("interrupted".to_owned());
+        }
         let name = order.identity.task.clone();
         let seen = match ending.message.failure {
             Some(failure) => failed(task, attempt, now, Some(failure)),
