@@ -11,6 +11,7 @@
 mod artifact;
 mod check;
 mod connection;
+mod given;
 mod input;
 mod name;
 mod order;
@@ -24,8 +25,8 @@ mod tests;
 pub use artifact::newest_artifact;
 pub use check::{Datasets, broken_readers, check_problems, check_request, dataset_of, published};
 pub use connection::{ConnectionError, VOLUMES, connection_target};
+pub use given::given_relation;
 pub use input::{BoundInput, BoundSource, bound_from_resolved, resolved_from_bound};
 pub use name::{artifact_name, execution_name, label_digest, message_id, pod_name, sql_name};
-pub use order::given_relation;
 pub use record::{RecordError, RunRecord, TaskRecord};
 pub use run::{Command, CommittedReport, Connections, Reusable, Run, RunContext, Seen};

@@ -392,26 +392,6 @@ impl Builder<'_> {
     }
 }
 
-/// A table that no input binds, such as one that a test puts into a database: a file by `uri`, else rows.
-#[must_use]
-pub fn given_relation(name: &str, source: &api::TableSource, contract: Option<&plan::Contract>) -> protocol::Relation {
-    let contract = contract.map(contract_of);
-    let source = match (&source.uri, &contract) {
-        (Some(uri), _) => RelationSource::Uri {
-            uri: uri.clone(),
-            format: source.format.map(format_of),
-            options: options_of(source.options.as_ref()),
-            pinned: None,
-        },
-        (None, contract) => {
-            let rows = source.rows.as_deref().unwrap_or_default();
-            let values = |row| contract.as_ref().map(|contract| row_values(row, contract)).unwrap_or_default();
-            RelationSource::Rows { rows: rows.iter().map(values).collect() }
-        }
-    };
-    protocol::Relation { name: name.to_owned(), source, contract }
-}
-
 fn relation(name: String, source: RelationSource) -> protocol::Relation {
     protocol::Relation { name, source, contract: None }
 }
@@ -449,7 +429,7 @@ pub(crate) fn json_type(value: &Value) -> String {
     }
 }
 
-fn row_values(row: &api::Row, contract: &protocol::Contract) -> Vec<Value> {
+pub(crate) fn row_values(row: &api::Row, contract: &protocol::Contract) -> Vec<Value> {
     let value = |column: &protocol::ContractColumn| {
         let found = row.iter().find(|(name, _)| name.eq_ignore_ascii_case(&column.name));
         found.map_or(Value::Null, |(_, value)| value.0.clone())
@@ -465,7 +445,7 @@ pub(crate) fn format_of(format: api::TableFormat) -> protocol::TableFormat {
     }
 }
 
-fn options_of(options: Option<&api::FormatOptions>) -> protocol::FormatOptions {
+pub(crate) fn options_of(options: Option<&api::FormatOptions>) -> protocol::FormatOptions {
     let options = options.cloned().unwrap_or_default();
     protocol::FormatOptions {
         delimiter: options.delimiter,
