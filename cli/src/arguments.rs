@@ -10,7 +10,7 @@ use clap_complete::Shell;
 #[derive(Debug, Parser)]
 #[command(name = "pintail", version, max_term_width = 100, disable_help_subcommand = true)]
 #[command(
-    after_help = "Exit codes: 0 good; 1 a run failed or manifests have problems; 2 wrong usage; 3 the cluster cannot be \
+    after_help = "Exit codes: 0 good; 1 a run or a test failed or manifests have problems; 2 wrong usage; 3 the cluster cannot be \
 reached; 4 --wait-timeout is over; 130 interrupted.\n\n\
 Commands work on this machine, in a store; with --cluster, --context, --namespace or --kubeconfig on a cluster."
 )]
@@ -23,6 +23,8 @@ pub struct Arguments {
 pub enum Command {
     /// Check manifests: YAML, fields, names, references, types, expressions, cycles.
     Lint(Lint),
+    /// Run the WorkflowTests of manifests: given tables in, expected rows out, nothing sent.
+    Test(Test),
     /// Run the workflows of manifests on this machine, producers of datasets before those that read them; or a
     /// Workflow of a cluster, by its name.
     Run(Run),
@@ -112,6 +114,33 @@ pub enum LintOutput {
     Json,
     /// SARIF 2.1.0, for code scanning.
     Sarif,
+}
+
+#[derive(Debug, Args)]
+pub struct Test {
+    /// Manifests of the workflows, their connections and the tests, or folders whose *.yaml files are read.
+    #[arg(required = true, value_name = "FILE|DIR")]
+    pub files: Vec<PathBuf>,
+    /// Run only the tests whose name contains this; several times for several.
+    #[arg(long = "name", value_name = "TEXT")]
+    pub names: Vec<String>,
+    /// Write the results to this file as well, in the XML of JUnit that build servers read.
+    #[arg(long, value_name = "FILE")]
+    pub junit: Option<PathBuf>,
+    /// How the results are printed on standard output.
+    #[arg(short, long, value_enum, default_value_t)]
+    pub output: TestOutput,
+}
+
+#[derive(Clone, Copy, Debug, Default, ValueEnum)]
+pub enum TestOutput {
+    /// A line a test, and what is different.
+    #[default]
+    Pretty,
+    /// One JSON document, stable.
+    Json,
+    /// The XML of JUnit.
+    Junit,
 }
 
 #[derive(Debug, Args)]

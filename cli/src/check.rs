@@ -4,7 +4,7 @@ use kube::ResourceExt;
 use pintail_api as api;
 use pintail_execution::{Datasets, broken_readers, check_problems, check_request, dataset_of, published};
 use pintail_plan::manifest::Document;
-use pintail_plan::{FieldPath, Located, Plan, Problem};
+use pintail_plan::{FieldPath, Located, Plan, Problem, check_expected_rows};
 use pintail_protocol::CheckedResult;
 use pintail_task_runner::check::Checker;
 
@@ -54,7 +54,26 @@ pub fn check_sql(manifests: &Manifests) -> Result<Checked, CommandFailure> {
             Some(located_in(text, &key, problem))
         }));
     }
+    for (document, test) in manifests.tests() {
+        let Ok(test) = test else { continue };
+        let columns = |task: &str, output: &str| columns(&checked.results, &test.plan.workflow, task, output);
+        let problems = check_expected_rows(&test, &columns);
+        checked.problems.extend(document.locate_all(problems));
+    }
     Ok(checked)
+}
+
+/// Names and types of the columns of a result, where all of them are known.
+fn columns(
+    results: &[(String, CheckedResult)],
+    workflow: &str,
+    task: &str,
+    output: &str,
+) -> Option<Vec<(String, String)>> {
+    let is_it =
+        |(of, result): &&(String, CheckedResult)| of == workflow && result.task == task && result.output == output;
+    let shape = results.iter().find(is_it)?.1.shape.as_ref().filter(|shape| !shape.open)?;
+    Some(shape.columns.iter().map(|column| (column.name.clone(), column.data_type.clone())).collect())
 }
 
 type Waiting<'a> = (&'a Document, &'a api::Workflow, Plan);

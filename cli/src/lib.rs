@@ -15,6 +15,7 @@ mod output;
 mod place;
 mod progress;
 mod render;
+mod testing;
 
 use std::process::ExitCode;
 
@@ -47,6 +48,7 @@ pub fn run(arguments: Arguments) -> ExitCode {
 fn dispatch(command: Command) -> Result<(), CommandFailure> {
     match command {
         Command::Lint(arguments) => commands::lint::lint(&arguments),
+        Command::Test(arguments) => commands::test::test(&arguments),
         Command::Version => {
             println!("pintail {} (DuckDB {})", env!("CARGO_PKG_VERSION"), pintail_task_runner::engine_version());
             Ok(())
@@ -78,6 +80,6 @@ async fn asynchronous(command: Command) -> Result<(), CommandFailure> {
         Command::Logs(arguments) => commands::logs::logs(arguments).await,
         Command::Preview(arguments) => commands::preview::preview(arguments).await,
         Command::Sql(arguments) => commands::sql::sql(arguments).await,
-        Command::Lint(_) | Command::Version | Command::Completions { .. } => Ok(()),
+        Command::Lint(_) | Command::Test(_) | Command::Version | Command::Completions { .. } => Ok(()),
     }
 }

@@ -8,7 +8,7 @@ use kube::ResourceExt;
 use pintail_api as api;
 use pintail_execution::{Connections, sql_name};
 use pintail_plan::manifest::{Document, Object, parse_manifests, repeated_objects};
-use pintail_plan::{Located, Plan, Surroundings};
+use pintail_plan::{FieldPath, Located, Plan, PlannedTest, Problem, Rule, Surroundings, compile_test};
 use pintail_protocol::secret_variable;
 
 use crate::diagnostics;
@@ -33,6 +33,8 @@ pub struct Manifests {
     executions: Vec<api::Execution>,
     /// With the position of its document.
     launch_plans: Vec<(usize, api::LaunchPlan)>,
+    /// With the position of its document.
+    tests: Vec<(usize, api::WorkflowTest)>,
     connections: Connections,
     config_maps: ConfigMaps,
     /// Where the texts of ConfigMaps stand, by name and key.
@@ -141,6 +143,12 @@ impl Manifests {
                 execution.spec.inputs.values_mut().for_each(|binding| absolute_uri(binding, folder));
                 self.executions.push(*execution);
             }
+            Object::WorkflowTest(mut test) => {
+                test.spec.given.inputs.values_mut().for_each(|binding| absolute_uri(binding, folder));
+                let files = test.spec.given.tables.values_mut().filter_map(|table| table.uri.as_mut());
+                files.for_each(|uri| *uri = folder.join(&*uri).display().to_string());
+                self.tests.push((position, *test));
+            }
             Object::Secret(secret) => {
                 for (key, value) in secret.data {
                     let value = String::from_utf8(value).map_err(|_| {
@@ -195,6 +203,9 @@ impl Manifests {
             problems
                 .extend(self.documents.get(*position).map(|document| document.locate_all(found)).unwrap_or_default());
         }
+        for (document, test) in self.tests() {
+            problems.extend(document.locate_all(test.err().unwrap_or_default()));
+        }
         problems.sort_by(|a, b| (&a.file, a.line, a.column).cmp(&(&b.file, b.line, b.column)));
         problems
     }
@@ -211,6 +222,27 @@ impl Manifests {
             Some((self.documents.get(*position)?, workflow, pintail_plan::compile(workflow, &surroundings).ok()?))
         };
         self.workflows.iter().filter_map(plan).collect()
+    }
+
+    /// The tests as they are planned, or with their problems; without those of workflows that have problems themselves.
+    pub fn tests(&self) -> Vec<(&Document, Result<PlannedTest, Vec<Problem>>)> {
+        let surroundings = self.surroundings(self.config_maps.clone());
+        let planned = |(position, test): &(usize, api::WorkflowTest)| {
+            let name = &test.spec.workflow_ref.name;
+            let found = self.workflow(name).map_err(|failure| {
+                let path = FieldPath::root().field("spec").field("workflowRef").field("name");
+                vec![Problem::new(Rule::UnknownName, path, failure.message)]
+            });
+            let planned = match found {
+                Ok(workflow) => {
+                    let plan = pintail_plan::compile(workflow, &surroundings).ok()?;
+                    compile_test(test, workflow, &plan, &surroundings)
+                }
+                Err(problems) => Err(problems),
+            };
+            Some((self.documents.get(*position)?, planned))
+        };
+        self.tests.iter().filter_map(planned).collect()
     }
 
     pub fn sql_texts(&self) -> &BTreeMap<(String, String), SqlText> {

@@ -10,7 +10,7 @@ use crate::session::Session;
 use crate::sql;
 use crate::workspace::Environment;
 
-/// Exports a table. Whoever reads its place sees the old file or the whole new one. A repeated attempt writes it again.
+/// Exports a table; where the work is only tried, to the scratch folder alone. Whoever reads its place sees the old file or the whole new one. A repeated attempt writes it again.
 ///
 /// # Errors
 /// DuckDB's error by its class, or that of the place.
@@ -20,8 +20,13 @@ pub(crate) fn export(
     order: &WorkOrder,
     environment: &Environment,
 ) -> Result<WrittenFile, TaskFailure> {
-    let files = Files::open(connection_of(order, &work.to.connection)?, environment)?;
     let local = session.scratch().join("export");
+    if environment.rehearsal().is_some() {
+        let rows = write_file(session, &work.relation, work.format, &work.options, &local)?;
+        let bytes = local.metadata().map_err(|error| TaskFailure::from_io(&error, "write the file"))?.len();
+        return Ok(WrittenFile { uri: format!("{}/{}", work.to.connection, work.to.path), bytes, rows: Some(rows) });
+    }
+    let files = Files::open(connection_of(order, &work.to.connection)?, environment)?;
     let rows = write_file(session, &work.relation, work.format, &work.options, &local)?;
     let identity = files.upload(&local, &work.to.path)?;
     Ok(WrittenFile { uri: files.uri(&work.to.path), bytes: identity.bytes, rows: Some(rows) })

@@ -7,6 +7,7 @@
 pub mod agent;
 pub mod check;
 pub mod failure;
+pub mod fixture;
 pub mod interrupt;
 pub mod log;
 pub mod process;
@@ -17,6 +18,7 @@ pub mod signature;
 pub mod workspace;
 
 mod attach;
+mod clock;
 mod contract;
 mod copy;
 mod delivered;

@@ -19,6 +19,8 @@ const SECRET_BYTES: usize = 3;
 #[derive(Default)]
 pub struct Log {
     secrets: Vec<String>,
+    /// Whether nobody watches.
+    is_quiet: bool,
     kept: Mutex<String>,
 }
 
@@ -42,7 +44,14 @@ impl Log {
         let mut secrets: Vec<_> = values.filter(|value| value.len() >= SECRET_BYTES).map(str::to_owned).collect();
         // A value may be part of another.
         secrets.sort_by_key(|value| std::cmp::Reverse(value.len()));
-        Self { secrets, kept: Mutex::default() }
+        Self { secrets, is_quiet: false, kept: Mutex::default() }
+    }
+
+    /// The same log without anything on standard error.
+    #[must_use]
+    pub fn quiet(mut self) -> Self {
+        self.is_quiet = true;
+        self
     }
 
     pub fn info(&self, message: &str) {
@@ -68,8 +77,10 @@ impl Log {
 
     fn line(&self, level: &str, message: &str) {
         let line = format!("{:.3} {level} {}\n", Timestamp::now(), self.redact(message));
-        // Nobody may be left to read it.
-        let _ = std::io::stderr().write_all(line.as_bytes());
+        if !self.is_quiet {
+            // Nobody may be left to read it.
+            let _ = std::io::stderr().write_all(line.as_bytes());
+        }
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         if kept.len() + line.len() <= LOG_BYTES {
             kept.push_str(&line);

@@ -53,6 +53,8 @@ struct AttachedFile {
     content: Vec<u8>,
 }
 
+/// Where the work is only tried, attachments are made and nothing is sent.
+///
 /// # Errors
 /// `Rejected`, `InvalidAddress`, `TooLarge`, `AccessDenied`, `ConnectionFailed`, `SecretMissing`, or DuckDB's error by
 /// its class.
@@ -65,11 +67,15 @@ pub(crate) fn notify(
     let connection = connection_of(order, &work.connection)?;
     let owner = format!("connection `{}`", connection.name);
     match &connection.target {
+        ConnectionTarget::Smtp { .. } if environment.rehearsal().is_some() => {
+            attachments(session, &work.attachments, order).map(drop)
+        }
         target @ ConnectionTarget::Smtp { .. } => {
             let server = mail::Server::open(target, environment, &owner)?;
             let attached = attachments(session, &work.attachments, order)?;
             server.send(work, attached).map_err(|failure| failure.on(&owner))
         }
+        ConnectionTarget::Webhook { .. } if work.attachments.is_empty() && environment.rehearsal().is_some() => Ok(()),
         target @ ConnectionTarget::Webhook { .. } if work.attachments.is_empty() => {
             webhook::send(work, order, target, environment, &owner).map_err(|failure| failure.on(&owner))
         }

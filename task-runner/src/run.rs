@@ -152,7 +152,8 @@ impl Attempt<'_> {
             Work::Notify(work) => {
                 let work = notify::with_log(work, |tail| self.log_of(tail), |text| self.log.redact(text));
                 notify::notify(&self.session(workspace)?.session, &work, self.order, self.environment)?;
-                self.log.info(&format!("the message {} is sent", work.message_id));
+                let done = if self.environment.rehearsal().is_some() { "would be" } else { "is" };
+                self.log.info(&format!("the message {} {done} sent", work.message_id));
                 Results::default()
             }
         };
@@ -291,7 +292,7 @@ impl Attempt<'_> {
         let text = sql::query(query, "query `result`")?;
         session.check(text).map_err(|failure| failure.on("query `result`"))?;
         let unchanged = || self.unchanged(&pins);
-        let loaded = load::load(session, &self.order.identity, wanted, text, Timestamp::now(), &unchanged)?;
+        let loaded = load::load(session, &self.order.identity, wanted, text, self.environment.now(), &unchanged)?;
         if loaded.inputs != pins && !results.tables.is_empty() {
             let message = "an earlier attempt loaded other files than this one found, and further results would not \
                            belong to them: start a new run to use what is there now";

@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use crate::failure::TaskFailure;
 use crate::workspace::{Environment, Workspace};
-use crate::{attach, limits, parameter, relation, sql};
+use crate::{attach, clock, limits, parameter, relation, sql};
 
 /// An open, locked-down session. Views stand under the relations' names, databases under the connections'.
 pub struct Session {
@@ -43,6 +43,9 @@ impl Session {
         for relation in &order.relations {
             relation::create(&session, relation)
                 .map_err(|failure| failure.on(&format!("table `{}`", relation.name)))?;
+        }
+        if let Some(now) = environment.rehearsal() {
+            session.batch(&clock::stopped_at(now), "stop the clock")?;
         }
         session.lock()?;
         Ok(session)

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use jiff::Timestamp;
 use pintail_protocol::{FileIdentity, SecretVariable};
 
 use crate::failure::TaskFailure;
@@ -47,13 +48,14 @@ pub struct SourceFile {
 pub struct Environment {
     variables: BTreeMap<String, String>,
     extensions: PathBuf,
+    rehearsal: Option<Timestamp>,
 }
 
 impl Environment {
     /// An environment of its own, for programs that do not hand on theirs.
     #[must_use]
     pub fn new(variables: BTreeMap<String, String>, extensions: PathBuf) -> Self {
-        Self { variables, extensions }
+        Self { variables, extensions, rehearsal: None }
     }
 
     /// Of this process. Extensions come from `PINTAIL_EXTENSIONS_DIR`, or `../lib/extensions` beside the program.
@@ -67,7 +69,7 @@ impl Environment {
             program.parent().and_then(std::path::Path::parent).unwrap_or(&program).join("lib/extensions")
         };
         let extensions = variables.get("PINTAIL_EXTENSIONS_DIR").map_or_else(beside_program, PathBuf::from);
-        Self { variables, extensions }
+        Self { variables, extensions, rehearsal: None }
     }
 
     /// With these variables besides, which win.
@@ -75,6 +77,25 @@ impl Environment {
     pub fn with(mut self, variables: BTreeMap<String, String>) -> Self {
         self.variables.extend(variables);
         self
+    }
+
+    /// For work that is only tried, as by tests: nothing is sent, exported or copied, and the time is `now` throughout, in
+    /// SQL too.
+    #[must_use]
+    pub fn rehearsing(mut self, now: Timestamp) -> Self {
+        self.rehearsal = Some(now);
+        self
+    }
+
+    /// The time of work that is only tried.
+    #[must_use]
+    pub fn rehearsal(&self) -> Option<Timestamp> {
+        self.rehearsal
+    }
+
+    #[must_use]
+    pub fn now(&self) -> Timestamp {
+        self.rehearsal.unwrap_or_else(Timestamp::now)
     }
 
     #[must_use]

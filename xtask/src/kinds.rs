@@ -11,8 +11,9 @@ use crate::Problems;
 /// One kind with everything that is made of it.
 pub struct Kind {
     pub name: &'static str,
-    pub short_name: String,
-    crd: Value,
+    /// None of a kind that no cluster knows.
+    pub short_name: Option<String>,
+    crd: Option<Value>,
     /// JSON Schema of a whole object, in draft 2020-12, with the API server's rules; types stand under `$defs`.
     pub schema: Value,
 }
@@ -25,6 +26,7 @@ pub fn all() -> Vec<Kind> {
         kind::<api::Execution, api::ExecutionSpec, api::ExecutionStatus>("Execution"),
         kind::<api::Artifact, api::ArtifactSpec, api::ArtifactStatus>("Artifact"),
         kind::<api::LaunchPlan, api::LaunchPlanSpec, api::LaunchPlanStatus>("LaunchPlan"),
+        kind_of_files::<api::WorkflowTestSpec>("WorkflowTest"),
     ]
 }
 
@@ -32,31 +34,48 @@ fn kind<Root: CustomResourceExt, Spec: JsonSchema, Status: JsonSchema>(name: &'s
     let mut generator = SchemaSettings::draft2020_12().into_generator();
     let spec: Value = generator.subschema_for::<Spec>().into();
     let status: Value = generator.subschema_for::<Status>().into();
-    let mut types = generator.take_definitions(true);
-    let description = resolve(&spec, &types)["description"].clone();
-    let mut fields = Map::from_iter([("spec".to_owned(), spec), ("status".to_owned(), status)]);
-    name_inline_types(name, &mut fields, &mut types);
-
+    let fields = Map::from_iter([("spec".to_owned(), spec), ("status".to_owned(), status)]);
+    let schema = schema_of(name, fields, generator.take_definitions(true));
     let mut crd = serde_json::to_value(Root::crd()).unwrap_or_default();
-    crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["description"] = description.clone();
-    let schema = json!({
+    crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["description"] = schema["description"].clone();
+    let short_name = Root::shortnames().first().copied().unwrap_or_default().to_owned();
+    Kind { name, short_name: Some(short_name), crd: Some(crd), schema }
+}
+
+/// A kind that commands read from files, and no cluster knows.
+fn kind_of_files<Spec: JsonSchema>(name: &'static str) -> Kind {
+    let mut generator = SchemaSettings::draft2020_12().into_generator();
+    let spec: Value = generator.subschema_for::<Spec>().into();
+    let fields = Map::from_iter([("spec".to_owned(), spec)]);
+    Kind { name, short_name: None, crd: None, schema: schema_of(name, fields, generator.take_definitions(true)) }
+}
+
+/// The schema of a whole object.
+fn schema_of(name: &str, mut fields: Map<String, Value>, mut types: Map<String, Value>) -> Value {
+    let description = resolve(&fields["spec"], &types)["description"].clone();
+    name_inline_types(name, &mut fields, &mut types);
+    let mut properties = Map::from_iter([
+        (
+            "apiVersion".to_owned(),
+            json!({ "description": "Group and version of the kind.", "const": api::API_VERSION }),
+        ),
+        ("kind".to_owned(), json!({ "description": "The kind.", "const": name })),
+        ("metadata".to_owned(), metadata()),
+    ]);
+    for (field, schema) in fields {
+        let description = if field == "spec" { "What is wanted." } else { "What is. Written by Pintail only." };
+        properties.insert(field, with_description(schema, description));
+    }
+    json!({
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": name,
         "description": description,
         "type": "object",
         "required": ["apiVersion", "kind", "metadata", "spec"],
         "additionalProperties": false,
-        "properties": {
-            "apiVersion": { "description": "Group and version of the kind.", "const": api::API_VERSION },
-            "kind": { "description": "The kind.", "const": name },
-            "metadata": metadata(),
-            "spec": with_description(fields["spec"].take(), "What is wanted."),
-            "status": with_description(fields["status"].take(), "What is. Written by Pintail only."),
-        },
+        "properties": properties,
         "$defs": types,
-    });
-    let short_name = Root::shortnames().first().copied().unwrap_or_default().to_owned();
-    Kind { name, short_name, crd, schema }
+    })
 }
 
 fn resolve<'a>(schema: &'a Value, types: &'a Map<String, Value>) -> &'a Value {
@@ -123,10 +142,10 @@ impl Kind {
         self.name.to_lowercase()
     }
 
-    /// The CRD as YAML that `kubectl apply` takes.
-    pub fn crd_yaml(&self) -> Result<String, String> {
-        let body = serde_saphyr::to_string(&self.crd).map_err(|error| error.to_string())?;
-        Ok(format!("# Made by `make generate` from crates/api.\n{body}"))
+    /// The CRD as YAML that `kubectl apply` takes, where the kind has one.
+    pub fn crd_yaml(&self) -> Option<Result<String, String>> {
+        let body = serde_saphyr::to_string(self.crd.as_ref()?).map_err(|error| error.to_string());
+        Some(body.map(|body| format!("# Made by `make generate` from crates/api.\n{body}")))
     }
 
     /// The JSON Schema as text.

@@ -26,12 +26,14 @@ pub fn manifests(kinds: &[Kind]) -> String {
     page.push_str("- [Types that several kinds use](#shared-types)\n");
     for kind in kinds {
         let _ = writeln!(page, "\n## {}\n\n{}\n", kind.name, paragraph(&kind.schema));
-        let _ = writeln!(
-            page,
-            "Short name `{}`. Schema for editors: [`schemas/{1}.json`](../../schemas/{1}.json). CRD: [`crds/{1}.yaml`](../../crds/{1}.yaml).",
-            kind.short_name,
-            kind.file_name()
-        );
+        let file = kind.file_name();
+        let schema = format!("Schema for editors: [`schemas/{file}.json`](../../schemas/{file}.json).");
+        let _ = match &kind.short_name {
+            Some(short) => {
+                writeln!(page, "Short name `{short}`. {schema} CRD: [`crds/{file}.yaml`](../../crds/{file}.yaml).")
+            }
+            None => writeln!(page, "{schema}"),
+        };
         for name in reachable(kind).iter().filter(|name| !shared.contains_key(*name)) {
             page.push_str(&type_section(name, &kind.schema["$defs"][name]));
         }

@@ -7,3 +7,4 @@ pub mod logs;
 pub mod preview;
 pub mod run;
 pub mod sql;
+pub mod test;

@@ -6,6 +6,8 @@
 //!                         Workflow ──names──> Connection
 //! ```
 //!
+//! WorkflowTest, which only `pintail test` reads, tests a Workflow.
+//!
 //! Types and their schemas only. Whether a manifest makes sense is decided by `pintail-plan`.
 
 #![allow(clippy::duplicated_attributes, reason = "kube's `printcolumn` stands once a column")]
@@ -20,6 +22,7 @@ mod launch_plan;
 #[cfg(test)]
 mod tests;
 mod workflow;
+mod workflow_test;
 
 pub use artifact::*;
 pub use common::*;
@@ -29,6 +32,7 @@ pub use definition::definitions;
 pub use execution::*;
 pub use launch_plan::*;
 pub use workflow::*;
+pub use workflow_test::*;
 
 /// API group of every kind.
 pub const GROUP: &str = "pintail.dev";

@@ -11,6 +11,7 @@
 mod artifact;
 mod check;
 mod connection;
+mod given;
 mod input;
 pub mod launch;
 mod name;
@@ -25,6 +26,7 @@ mod tests;
 pub use artifact::{newest_artifact, version_of};
 pub use check::{Datasets, broken_readers, check_problems, check_request, dataset_of, published};
 pub use connection::{ConnectionError, VOLUMES, connection_target};
+pub use given::given_relation;
 pub use input::{BoundInput, BoundSource, bound_from_resolved, resolved_from_bound};
 pub use name::{artifact_name, execution_name, label_digest, message_id, occurrence_name, pod_name, sql_name};
 pub use record::{RecordError, RunRecord, TaskRecord};

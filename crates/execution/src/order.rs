@@ -431,7 +431,7 @@ pub(crate) fn json_type(value: &Value) -> String {
     }
 }
 
-fn row_values(row: &api::Row, contract: &protocol::Contract) -> Vec<Value> {
+pub(crate) fn row_values(row: &api::Row, contract: &protocol::Contract) -> Vec<Value> {
     let value = |column: &protocol::ContractColumn| {
         let found = row.iter().find(|(name, _)| name.eq_ignore_ascii_case(&column.name));
         found.map_or(Value::Null, |(_, value)| value.0.clone())
@@ -447,7 +447,7 @@ pub(crate) fn format_of(format: api::TableFormat) -> protocol::TableFormat {
     }
 }
 
-fn options_of(options: Option<&api::FormatOptions>) -> protocol::FormatOptions {
+pub(crate) fn options_of(options: Option<&api::FormatOptions>) -> protocol::FormatOptions {
     let options = options.cloned().unwrap_or_default();
     protocol::FormatOptions {
         delimiter: options.delimiter,

@@ -58,7 +58,7 @@ pub fn bind_planned(
 }
 
 /// None where the input needs a value and has none.
-fn bind(
+pub(crate) fn bind(
     input: &PlannedInput,
     given: Option<&api::Binding>,
     path: &FieldPath,

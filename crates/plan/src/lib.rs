@@ -19,6 +19,7 @@ mod model;
 mod problem;
 mod quantity;
 mod rule;
+mod workflow_test;
 
 pub use cluster::{check_connection_on_cluster, check_execution, check_inputs_on_cluster, check_workflow_on_cluster};
 pub use compile::{check_connection, compile, compile_inputs};
@@ -31,3 +32,4 @@ pub use model::*;
 pub use problem::{FieldPath, Located, Problem, Segment};
 pub use quantity::duration as parse_duration;
 pub use rule::Rule;
+pub use workflow_test::{PlannedTable, PlannedTest, check_expected_rows, compile_test};

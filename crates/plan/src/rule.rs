@@ -48,7 +48,7 @@ rules! {
     CutExpression, "cut-expression", "An expression that YAML would cut is quoted.",
         "In unquoted text YAML ends a value at ` #`, and within `{ }` and `[ ]` also at `, `, `]` and `}`. An expression that holds one of these loses its end: `{ when: $(tasks.a.rows in [1, 2]) }` has the value `$(tasks.a.rows in`. Quote it: `{ when: \"$(tasks.a.rows in [1, 2])\" }`.";
     UnknownKind, "unknown-kind", "A document of Pintail has a known apiVersion and kind.",
-        "Pintail's kinds are `Workflow`, `LaunchPlan`, `Connection`, `Execution` and `Artifact` of `pintail.dev/v1alpha1`; beside them `Secret` and `ConfigMap` of `v1` and `kustomization.yaml` are read. Every other document is left alone. `kind: WorkFlow` with `apiVersion: pintail.dev/v1alpha1` is refused, since it can only be a slip.";
+        "Pintail's kinds are `Workflow`, `LaunchPlan`, `Connection`, `Execution`, `Artifact` and `WorkflowTest` of `pintail.dev/v1alpha1`; beside them `Secret` and `ConfigMap` of `v1` and `kustomization.yaml` are read. Every other document is left alone. `kind: WorkFlow` with `apiVersion: pintail.dev/v1alpha1` is refused, since it can only be a slip.";
     UnknownField, "unknown-field", "Every field is known.",
         "A field that the kind does not have would be ignored, and with it what it was meant to do. `dependOn: [a]` is refused with the hint that `dependsOn` exists.";
     MissingField, "missing-field", "Required fields are there and have a value.",
@@ -183,6 +183,9 @@ rules! {
         "A run binds each input that has no `default` and is not `optional: true`: `pintail run retail.yaml --input min_quantity=5`.";
     UnknownInput, "unknown-input", "Only inputs of the workflow are given.",
         "A name that the workflow has no input of is most often a slip: `--input min_quantty=5` is refused with the hint `min_quantity`.";
+    // Tests.
+    InvalidTest, "invalid-test", "A test expects what a task can give.",
+        "A WorkflowTest expects `rows` of a query, a load or an export, `loaded` of a load, `sent` of a `notify` task, `written` of an export and `copied` of a copy, and nothing of a task that it does not run or that it expects to be skipped or to fail. `{ task: mail, rows: [ … ] }` is refused where `mail` sends a message: write `{ task: mail, sent: { subject: … } }`.";
     PlanLimit, "plan-limit", "A workflow is within the limits of a run.",
         "A workflow has at most 1,000 tasks, and its definition with all its SQL at most 512 KiB, so that it can be kept whole with every run. Split a larger one into workflows that hand over by datasets: `publish: { artifact: orders }` in the one, `default: { artifact: orders }` in the other.";
 }

@@ -92,7 +92,11 @@ impl Example {
                     self.objects.push(config_map(&generator.name, &data.collect()));
                 }
             }
-            Object::LaunchPlan(_) | Object::Execution(_) | Object::Artifact(_) | Object::Other { .. } => {}
+            Object::LaunchPlan(_)
+            | Object::Execution(_)
+            | Object::Artifact(_)
+            | Object::WorkflowTest(_)
+            | Object::Other { .. } => {}
         }
     }
 

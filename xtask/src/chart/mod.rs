@@ -18,7 +18,8 @@ const MADE: &str = "Made by `make generate` from xtask/src/chart/values.rs.";
 pub fn files(kinds: &[Kind]) -> Result<Files, String> {
     let mut files = Files::new();
     for kind in kinds {
-        files.insert(format!("charts/pintail/templates/crds/{}.yaml", kind.file_name()), template(&kind.crd_yaml()?));
+        let Some(yaml) = kind.crd_yaml() else { continue };
+        files.insert(format!("charts/pintail/templates/crds/{}.yaml", kind.file_name()), template(&yaml?));
     }
     let schema = schema();
     let defaults = serde_json::to_value(Values::default()).map_err(|error| error.to_string())?;

@@ -36,7 +36,7 @@ use crate::problem::{FieldPath, MAX_PROBLEMS, Problem, nearest};
 pub use connections::check_connection;
 pub(crate) use inputs::scalar_problem;
 pub(crate) use names::object_name_problem;
-pub(crate) use source::check_table_source;
+pub(crate) use source::{check_rows, check_table_source};
 
 /// More are no workflow that a person can follow; the schema has the same limit.
 const TASKS_MAX: usize = 1000;
@@ -67,6 +67,25 @@ pub fn compile_inputs(workflow: &api::Workflow) -> Result<Vec<PlannedInput>, Vec
     let inputs = compiler.compile_inputs();
     compiler.problems.retain(|problem| problem.rule != Rule::UnknownConnection);
     if compiler.problems.is_empty() { Ok(inputs) } else { Err(compiler.problems) }
+}
+
+/// The columns of a table that stands beside a workflow, with their types as DuckDB writes them.
+///
+/// # Errors
+/// What is wrong with them.
+pub(crate) fn check_columns(
+    columns: &[api::Column],
+    workflow: &api::Workflow,
+    surroundings: &Surroundings,
+    path: &FieldPath,
+) -> Result<Vec<api::Column>, Vec<Problem>> {
+    let mut compiler = Compiler::new(workflow, surroundings);
+    let contract = compiler.contract(Some(columns), None, path, false);
+    if compiler.problems.is_empty() {
+        Ok(contract.map(|contract| contract.columns).unwrap_or_default())
+    } else {
+        Err(compiler.problems)
+    }
 }
 
 /// What names stand for, and what was found so far.

@@ -74,7 +74,8 @@ pub(crate) fn check_table_source(
     if problems.is_empty() { Ok(source) } else { Err(problems) }
 }
 
-fn check_rows(rows: &[api::Row], contract: Option<&Contract>, path: &FieldPath) -> Vec<Problem> {
+/// Rows that stand in a manifest, against their contract.
+pub(crate) fn check_rows(rows: &[api::Row], contract: Option<&Contract>, path: &FieldPath) -> Vec<Problem> {
     if rows.len() > ROWS_MAX {
         let message =
             format!("{} rows are too many to stand here, at most {ROWS_MAX}; put them into a file", rows.len());

@@ -29,6 +29,7 @@ pub enum Object {
     Execution(Box<api::Execution>),
     Artifact(Box<api::Artifact>),
     LaunchPlan(Box<api::LaunchPlan>),
+    WorkflowTest(Box<api::WorkflowTest>),
     Secret(Secret),
     ConfigMap(ConfigMap),
     Kustomization(Kustomization),
@@ -48,6 +49,7 @@ impl Object {
             Self::Execution(_) => "Execution",
             Self::Artifact(_) => "Artifact",
             Self::LaunchPlan(_) => "LaunchPlan",
+            Self::WorkflowTest(_) => "WorkflowTest",
             Self::Secret(_) => "Secret",
             Self::ConfigMap(_) => "ConfigMap",
             Self::Kustomization(_) => "Kustomization",
@@ -63,6 +65,7 @@ impl Object {
             Self::Execution(object) => object.metadata.name.as_deref(),
             Self::Artifact(object) => object.metadata.name.as_deref(),
             Self::LaunchPlan(object) => object.metadata.name.as_deref(),
+            Self::WorkflowTest(object) => object.metadata.name.as_deref(),
             Self::Secret(object) => Some(&object.name),
             Self::ConfigMap(object) => Some(&object.name),
             Self::Kustomization(_) | Self::Other { .. } => None,
@@ -82,6 +85,12 @@ impl Document {
             at = self.root.locate_key(&problem.path).unwrap_or(at);
         }
         self.located(at, problem)
+    }
+
+    /// Line and column of a field, from 1, or of the nearest that is there.
+    pub fn place(&self, path: &FieldPath) -> (usize, usize) {
+        let at = self.root.locate(path).0;
+        (at.line, at.column)
     }
 
     /// The problems with their places, in order of place. Those that only echo a problem of the file's own are left out:

@@ -129,6 +129,7 @@ fn object(file: &str, root: &Node, check: &mut Check) -> Option<Object> {
         }
         (api::API_VERSION, "Artifact") => Object::Artifact(read(root, kind, check)?),
         (api::API_VERSION, "LaunchPlan") => Object::LaunchPlan(read(root, kind, check)?),
+        (api::API_VERSION, "WorkflowTest") => Object::WorkflowTest(read(root, kind, check)?),
         ("v1", "Secret") => Object::Secret(Secret::read(root, check)),
         ("v1", "ConfigMap") => Object::ConfigMap(ConfigMap::read(root, check)),
         _ if is_kustomization(file, api_version, kind) => Object::Kustomization(Kustomization::read(root)),

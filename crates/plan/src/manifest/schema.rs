@@ -83,7 +83,8 @@ schemas! {
     "Connection" => api::Connection,
     "Execution" => api::Execution,
     "Artifact" => api::Artifact,
-    "LaunchPlan" => api::LaunchPlan
+    "LaunchPlan" => api::LaunchPlan,
+    "WorkflowTest" => api::WorkflowTest
 }
 
 /// The CustomResourceDefinition itself would do as well, and takes ten times as long to make; a test compares them.
