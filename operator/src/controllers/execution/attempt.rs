@@ -11,7 +11,9 @@ use kube::{Api, ResourceExt};
 use pintail_api::ConditionReason as Reason;
 use pintail_engine::{Phase, TaskIndex};
 use pintail_execution::{CommittedReport, Connections, Seen};
-use pintail_protocol::{FORMAT, Failure, FailureClass, ORDER_VARIABLE_BYTES, ReportOutcome, WorkOrder, encode_order};
+use pintail_protocol::{
+    Failure, FailureClass, ORDER_VARIABLE_BYTES, ReportOutcome, WorkOrder, encode_order, format_for_runner,
+};
 use pintail_storage::{RunTask, StoreError};
 use serde_json::json;
 
@@ -122,9 +124,8 @@ impl Pods<'_> {
     ) -> Result<Asked, ReconcileError> {
         let settings = &self.unit.context.settings;
         let resolved = driven.written.resolved.as_ref();
-        // The pinned runner reads its own format, whatever this build writes for runs of its own.
-        let format = resolved.and_then(|resolved| u32::try_from(resolved.order_format?).ok()).unwrap_or(FORMAT);
-        let order = &WorkOrder { format: format.min(FORMAT), ..order.clone() };
+        let format = format_for_runner(resolved.and_then(|resolved| resolved.order_format));
+        let order = &WorkOrder { format, ..order.clone() };
         let text = match self.order_text(order).await? {
             Ok(text) => text,
             Err(failure) => return Ok(Asked::Failed(failure)),
