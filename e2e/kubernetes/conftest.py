@@ -18,7 +18,7 @@ import yaml
 pytest.register_assert_rewrite("scenarios", "compare")
 
 from cluster import Cluster, Gate, eventually, start
-from installation import PROGRAMS, Installation, build_images, example_servers, import_images
+from installation import BUILT, Installation, example_servers
 from moto.server import ThreadedMotoServer
 from scenarios import SCENARIOS, OnCluster, run_locally
 from servers import Buckets, Mailbox, Postgres, Receiver, running
@@ -33,7 +33,7 @@ HELD_NUMBERS = itertools.count()
 
 
 def pytest_sessionstart(session):
-    if missing := [str(path) for path in PROGRAMS if not path.exists()]:
+    if missing := BUILT.missing():
         raise pytest.UsageError(f"{', '.join(missing)} missing: `make build` makes them")
     if not os.environ.get("KUBECONFIG") and os.geteuid() != 0:
         raise pytest.UsageError("the cluster needs root: run `make e2e` as root, or set KUBECONFIG to a cluster of yours")
@@ -151,8 +151,8 @@ def postgres(cluster, tmp_path_factory):
 @pytest.fixture(scope="session")
 def installation(cluster, buckets, postgres):
     with running(Mailbox(cluster.host, 2525)) as mailbox:
-        build_images()
-        import_images(cluster)
+        BUILT.make_images()
+        BUILT.import_images(cluster)
         installation = Installation(cluster, buckets, mailbox, {"postgres": postgres.port})
         installation.notes = installation.install()
         yield installation

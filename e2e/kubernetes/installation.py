@@ -9,6 +9,7 @@ import re
 import shlex
 import subprocess
 import threading
+from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
@@ -22,34 +23,48 @@ _spec.loader.exec_module(example_servers)
 
 SYSTEM = "pintail-system"
 IMAGES = ("pintail-operator", "pintail-runner")
-PROGRAMS = [ROOT / "bin" / name for name in ("pintail", *IMAGES)]
-ARCHIVES = ROOT / "target" / "images"
 
 
-def build_images() -> None:
-    """Archives of what is in bin/, made anew when that has changed."""
-    parts = [ROOT / "bin" / name for name in IMAGES] + sorted((ROOT / "lib").rglob("*.*"))
-    sources = parts + sorted((ROOT / "xtask" / "src" / "image").glob("*.rs"))
-    key = hashlib.sha256(b"".join(hashlib.sha256(path.read_bytes()).digest() for path in sources)).hexdigest()
-    done = ARCHIVES / "made-of"
-    if done.exists() and done.read_text() == key:
-        return
-    xtask = ROOT / os.environ.get("CARGO_TARGET_DIR", "target") / "release" / "xtask"
-    subprocess.run([xtask, "image"], cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
-    done.write_text(key)
+@dataclass(frozen=True)
+class Build:
+    """Where the programs of a build are, and how its images are called."""
+
+    programs: Path
+    archives: Path
+    registry: str = ""
+
+    def missing(self) -> list[str]:
+        return [str(path) for path in (self.programs / name for name in IMAGES) if not path.exists()]
+
+    def make_images(self) -> None:
+        """Archives of the programs, made anew when those have changed."""
+        parts = [self.programs / name for name in IMAGES] + sorted((ROOT / "lib").rglob("*.*"))
+        sources = parts + sorted((ROOT / "xtask" / "src" / "image").glob("*.rs"))
+        key = hashlib.sha256(b"".join(hashlib.sha256(path.read_bytes()).digest() for path in sources)).hexdigest()
+        done = self.archives / "made-of"
+        if done.exists() and done.read_text() == key:
+            return
+        xtask = ROOT / os.environ.get("CARGO_TARGET_DIR", "target") / "release" / "xtask"
+        places = ["--programs", self.programs, "--output", self.archives, "--prefix", self.registry]
+        subprocess.run([xtask, "image", *places], cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
+        done.write_text(key)
+
+    def import_images(self, cluster: Cluster) -> None:
+        """Onto every node, those that it does not have. The cluster itself remembers which it has."""
+        archives = {name: self.archives / f"{name}.tar" for name in IMAGES}
+        wanted = {name: hashlib.sha256(path.read_bytes()).hexdigest() for name, path in archives.items()}
+        name = "-".join(["imported-images", self.registry]).rstrip("-")
+        had = (cluster.get(f"/api/v1/namespaces/kube-system/configmaps/{name}") or {}).get("data", {})
+        if changed := [str(archives[name]) for name in IMAGES if had.get(name) != wanted[name]]:
+            by_user = shlex.split(os.environ.get("PINTAIL_E2E_IMPORT", ""))
+            cluster.run(*(by_user or of_cluster("import")), *changed)
+            memory = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}, "data": wanted}
+            cluster.apply("kube-system", memory)
 
 
-def import_images(cluster: Cluster) -> None:
-    """Onto every node, those that it does not have. The cluster itself remembers which it has."""
-    archives = {name: ARCHIVES / f"{name}.tar" for name in IMAGES}
-    wanted = {name: hashlib.sha256(path.read_bytes()).hexdigest() for name, path in archives.items()}
-    where = "/api/v1/namespaces/kube-system/configmaps/imported-images"
-    had = (cluster.get(where) or {}).get("data", {})
-    if changed := [str(archives[name]) for name in IMAGES if had.get(name) != wanted[name]]:
-        by_user = shlex.split(os.environ.get("PINTAIL_E2E_IMPORT", ""))
-        cluster.run(*(by_user or of_cluster("import")), *changed)
-        memory = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "imported-images"}, "data": wanted}
-        cluster.apply("kube-system", memory)
+BUILT = Build(ROOT / "bin", ROOT / "target" / "images")
+# The same source with format numbers that are one higher: `scripts/build newer`.
+NEWER = Build(ROOT / "target" / "newer", ROOT / "target" / "newer" / "images", "newer")
 
 
 def readme_commands() -> list[list[str]]:
@@ -83,6 +98,20 @@ class Installation:
             return self.cluster.run(*command, *more).stdout
         except AssertionError as error:
             raise AssertionError(f"{error}\n{self.diagnosis()}") from None
+
+    def upgrade(self, build: Build) -> None:
+        """To the images of another build, as `helm upgrade` does it, until that one leads."""
+        build.make_images()
+        build.import_images(self.cluster)
+        before = {pod["metadata"]["name"] for pod in self.operators()}
+        command = ["helm", "upgrade", "pintail", "charts/pintail", "-n", SYSTEM, "--reuse-values", "--wait", "--timeout", "90s"]
+        self.cluster.run(*command, "--set", f"images.registry={build.registry}")
+
+        def replaced() -> bool:
+            names = {pod["metadata"]["name"] for pod in self.operators()}
+            return len(names) == 1 and not names & before and self.leader().partition("_")[0] in names
+
+        eventually(replaced, "the other build to lead", 60)
 
     def remove(self) -> None:
         """Namespaces of tests, then the installation. Objects with a finalizer need the operator to go."""

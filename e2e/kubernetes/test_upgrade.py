@@ -1,30 +1,63 @@
-"""An operator that is replaced in mid-run by a build whose format numbers are one higher: the same as one whose stored
-records have a number that is one lower. What was stored is written anew with that number while no operator runs."""
+"""An operator that is replaced in mid-run by a build whose format numbers are one higher, see `scripts/build newer`."""
 
 import base64
 import json
 
 import pyarrow
-from cluster import GROUP, condition, eventually
-from installation import SYSTEM
+from cluster import condition, eventually
+from installation import BUILT, NEWER, SYSTEM
 
 
-def packed(text: str, change) -> str:
-    """base64 of zstd of JSON, with a change in the JSON."""
-    content = pyarrow.CompressedInputStream(pyarrow.BufferReader(base64.b64decode(text)), "zstd").read()
-    changed = json.dumps(change(json.loads(content))).encode()
-    return base64.b64encode(pyarrow.compress(changed, codec="zstd", asbytes=True)).decode()
+def unpacked(packed: bytes) -> dict:
+    """Of zstd of JSON."""
+    return json.loads(pyarrow.CompressedInputStream(pyarrow.BufferReader(packed), "zstd").read())
 
 
-def one_lower(record: dict) -> dict:
-    assert record["format"] >= 1
-    return record | {"format": record["format"] - 1}
+class Formats:
+    """The format numbers of what a run left behind."""
+
+    def __init__(self, installation, namespace: str, name: str):
+        self.installation, self.cluster, self.namespace = installation, installation.cluster, namespace
+        self.execution = self.cluster.object(namespace, "executions", name)
+
+    def stored(self, key: str) -> bytes:
+        return self.installation.buckets.get("pintail-store", f"results/{self.namespace}/{key}")
+
+    def order(self, task: str) -> int:
+        (pod,) = [
+            pod
+            for pod in self.cluster.pods(self.namespace)
+            if pod["metadata"]["annotations"]["pintail.dev/task"] == task
+            and pod["metadata"]["annotations"]["pintail.dev/execution"] == self.execution["metadata"]["name"]
+        ]
+        (text,) = [
+            variable["value"]
+            for variable in pod["spec"]["containers"][0]["env"]
+            if variable["name"] == "PINTAIL_WORK_ORDER"
+        ]
+        return unpacked(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)))["format"]
+
+    def report(self, task: str) -> int:
+        commit = json.loads(self.stored(f"runs/{self.execution['metadata']['uid']}/{task}/_commit"))
+        report = json.loads(self.installation.buckets.get("pintail-store", f"results/{commit['report']}"))
+        assert report["format"] == commit["format"]
+        return commit["format"]
+
+    def state(self) -> int:
+        return unpacked(base64.b64decode(self.execution["status"]["state"]))["format"]
+
+    def revision(self) -> int:
+        name = self.execution["status"]["resolved"]["revision"]
+        place = f"/apis/apps/v1/namespaces/{self.namespace}/controllerrevisions/{name}"
+        return self.cluster.get(place)["data"]["format"]
 
 
-def test_a_run_goes_on_with_a_build_of_newer_formats(held, installation, gate):
+def test_a_run_goes_on_with_a_build_of_newer_formats(new_namespace, held, installation, gate):
     cluster = installation.cluster
     installation.start(held, "held", "run")
     assert gate.reached.wait(60), cluster.describe(held)
+    before = Formats(installation, held, "run")
+    assert (before.order("before"), before.state(), before.revision()) == (1, 1, 1)
     cluster.kubectl("-n", SYSTEM, "scale", "deployment", "pintail-operator", "--replicas=0")
     try:
         eventually(lambda: not installation.operators(), "the end of the old operator", 60)
@@ -35,33 +68,34 @@ def test_a_run_goes_on_with_a_build_of_newer_formats(held, installation, gate):
             return pods if [pod["status"].get("phase") for pod in pods] == ["Succeeded"] else None
 
         (pod,) = eventually(over, "the end of the first task", 60)
-        place = f"{GROUP}/namespaces/{held}/executions/run"
-        execution = cluster.get(place)
-        state = packed(execution["status"]["state"], one_lower)
-        cluster.patch(f"{place}/status", {"status": {"state": state}})
-        lower_revision(cluster, held, execution["status"]["resolved"]["revision"])
-        lower_commit(installation, held, execution["metadata"]["uid"])
         # So that the commit is what tells of the result.
         cluster.delete(f"/api/v1/namespaces/{held}/pods/{pod['metadata']['name']}", gracePeriodSeconds=0)
+        installation.upgrade(NEWER)
+        goes_on(installation, held)
+        starts_anew(installation, new_namespace("newer"), cluster.object(held, "workflows", "quick"))
     finally:
-        cluster.kubectl("-n", SYSTEM, "scale", "deployment", "pintail-operator", "--replicas=1")
-    execution = installation.finished(held, "run")
-    assert condition(execution, "Succeeded")["status"] == "True", cluster.describe(held)
+        # An older build does not read what a newer one wrote.
+        for namespace in new_namespace.made:
+            installation.delete_namespace(namespace)
+        installation.upgrade(BUILT)
+
+
+def goes_on(installation, namespace: str) -> None:
+    """The run is finished from what the older build wrote, with the runner that it was pinned with."""
+    execution = installation.finished(namespace, "run")
+    assert condition(execution, "Succeeded")["status"] == "True", installation.cluster.describe(namespace)
     # The first task was not done again.
     assert {entry["name"]: entry["attempt"] for entry in execution["status"]["taskList"]} == {"before": 1, "after": 1}
+    seen = Formats(installation, namespace, "run")
+    assert (seen.revision(), seen.report("before"), seen.order("after"), seen.report("after")) == (1, 1, 1, 1)
+    assert seen.state() == 2, "the record is of the build that wrote it last"
 
 
-def lower_revision(cluster, namespace: str, name: str) -> None:
-    place = f"/apis/apps/v1/namespaces/{namespace}/controllerrevisions"
-    found = cluster.get(f"{place}/{name}")
-    found["data"] = one_lower(found["data"])
-    for field in ("resourceVersion", "uid", "creationTimestamp", "managedFields"):
-        found["metadata"].pop(field, None)
-    cluster.delete(f"{place}/{name}")
-    cluster.create(place, found)
-
-
-def lower_commit(installation, namespace: str, uid: str) -> None:
-    key = f"results/{namespace}/runs/{uid}/before/_commit"
-    record = one_lower(json.loads(installation.buckets.get("pintail-store", key)))
-    installation.buckets.client.put_object(Bucket="pintail-store", Key=key, Body=json.dumps(record))
+def starts_anew(installation, namespace: str, workflow: dict) -> None:
+    """A run that begins afterwards has the newer formats throughout."""
+    document = {key: workflow[key] for key in ("apiVersion", "kind", "spec")} | {"metadata": {"name": "quick"}}
+    installation.cluster.apply(namespace, document)
+    execution = installation.execute(namespace, "quick", "run")
+    assert condition(execution, "Succeeded")["status"] == "True", installation.cluster.describe(namespace)
+    seen = Formats(installation, namespace, "run")
+    assert (seen.revision(), seen.order("one"), seen.report("one"), seen.state()) == (2, 2, 2, 2)

@@ -15,7 +15,7 @@ use kube::api::{DeleteParams, LogParams};
 use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Resource, ResourceExt};
 use pintail_api as api;
-use pintail_protocol::{FORMAT, READ_REQUEST_VARIABLE, Read, ReadRequest, encode_request};
+use pintail_protocol::{READ_REQUEST_VARIABLE, Read, ReadRequest, encode_request, format_for_runner};
 
 use crate::cluster::Cluster;
 use crate::cluster::failure::Asked;
@@ -35,6 +35,8 @@ const SCRATCH: &str = "/scratch";
 pub struct Reader<'a> {
     cluster: &'a Cluster,
     image: String,
+    /// Of requests to that image.
+    format: u32,
     settings: api::Reader,
     store: String,
     /// The run that told, which the pod goes with if it is left over.
@@ -61,6 +63,7 @@ impl<'a> Reader<'a> {
         Some(Self {
             cluster,
             image: resolved.runner_image.clone()?,
+            format: format_for_runner(resolved.order_format),
             settings: resolved.reader.clone()?,
             store: resolved.store.clone()?,
             run: run.clone(),
@@ -85,7 +88,8 @@ impl<'a> Reader<'a> {
     /// Makes a pod, waits for its answer, and deletes it, also where Ctrl-C comes first.
     pub async fn ask(&self, read: Read) -> Result<String, CommandFailure> {
         let store = pintail_storage::parse_location(&self.store)?;
-        let request = encode_request(&ReadRequest { format: FORMAT, store, read }).map_err(CommandFailure::failed)?;
+        let request = ReadRequest { format: self.format, store, read };
+        let request = encode_request(&request).map_err(CommandFailure::failed)?;
         let mut interrupts = interrupts()?;
         let pod = self.cluster.create(&self.pod(request), false).await?;
         let name = pod.name_any();

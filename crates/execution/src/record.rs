@@ -90,7 +90,9 @@ impl RunRecord {
         decoder.take(UNPACKED_BYTES).read_to_end(&mut json).map_err(|error| broken(&error))?;
         let format: Format = serde_json::from_slice(&json).map_err(|error| broken(&error))?;
         check_format("the recorded state of the run", format.format)?;
-        serde_json::from_slice(&json).map_err(|error| broken(&error))
+        let record: Self = serde_json::from_slice(&json).map_err(|error| broken(&error))?;
+        // From here on it is a record of this build.
+        Ok(Self { format: FORMAT, ..record })
     }
 
     pub(crate) fn new(engine: RecordedState) -> Self {

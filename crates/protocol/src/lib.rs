@@ -25,7 +25,20 @@ pub use pod::*;
 pub use report::*;
 
 /// Format of work orders, reports and commit records that this build writes.
-pub const FORMAT: u32 = 1;
+pub const FORMAT: u32 = of_build(1);
+
+/// A format number as this build has it: of every document that a later build may find.
+#[must_use]
+pub const fn of_build(format: u32) -> u32 {
+    if cfg!(feature = "newer-formats") { format + 1 } else { format }
+}
+
+/// The format of what is written for the runner of a run, which is pinned with the format that it reads: an older runner is
+/// not to refuse what a newer build orders.
+#[must_use]
+pub fn format_for_runner(pinned: Option<i64>) -> u32 {
+    pinned.and_then(|format| u32::try_from(format).ok()).map_or(FORMAT, |format| format.min(FORMAT))
+}
 
 /// The environment variable that holds a secret's key: `PINTAIL_SECRET_<NAME>_<KEY>`, upper case, other characters as `_`.
 #[must_use]
@@ -49,4 +62,17 @@ pub struct NewerFormat {
 /// [`NewerFormat`] where `found` is greater than [`FORMAT`].
 pub fn check_format(what: &'static str, found: u32) -> Result<(), NewerFormat> {
     if found > FORMAT { Err(NewerFormat { what, found, newest: FORMAT }) } else { Ok(()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pinned_runner_is_told_in_the_format_that_it_reads() {
+        assert_eq!(format_for_runner(Some(i64::from(FORMAT) - 1)), FORMAT - 1);
+        // Pinned by a newer build, or by one that did not say.
+        assert_eq!(format_for_runner(Some(i64::from(FORMAT) + 1)), FORMAT);
+        assert_eq!(format_for_runner(None), FORMAT);
+    }
 }

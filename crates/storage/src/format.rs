@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use crate::{PutOnce, Store, StoreError, StoreErrorClass, layout};
 
 /// Format of the layout that this build reads and writes.
-const STORE_FORMAT: u32 = 1;
+const STORE_FORMAT: u32 = pintail_protocol::of_build(1);
 
 /// A format mark is tiny; more is something else.
 const MARK_BYTES: usize = 4096;

@@ -11,7 +11,7 @@ use pintail_protocol::{CommitRecord, ReportOutcome};
 use pintail_storage::{Store, StoreError, StoreErrorClass, layout};
 use serde::{Deserialize, Serialize};
 
-const FORMAT: u32 = 1;
+const FORMAT: u32 = pintail_protocol::of_build(1);
 const VERSIONS_BYTES: usize = 256 << 10;
 const COMMIT_BYTES: usize = 16 << 10;
 

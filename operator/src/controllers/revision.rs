@@ -27,7 +27,7 @@ pub type ConfigMaps = BTreeMap<String, BTreeMap<String, String>>;
 pub const WORKFLOW_LABEL: &str = "pintail.dev/workflow-digest";
 
 /// Format of a revision that this build writes; it reads this and the one before.
-const FORMAT: u32 = 1;
+const FORMAT: u32 = pintail_protocol::of_build(1);
 /// The API server takes 1.5 MiB an object; a definition has at most 512 KiB before it is packed.
 const UNPACKED_BYTES: u64 = 8 << 20;
 

@@ -36,6 +36,9 @@ pub struct Options {
     /// What stands before the names, such as `registry.example/team`.
     #[arg(long, default_value = "")]
     prefix: String,
+    /// Folder that holds the programs.
+    #[arg(long, default_value = "bin")]
+    programs: PathBuf,
     /// Folder that takes the archives.
     #[arg(long, default_value = "target/images")]
     output: PathBuf,
@@ -47,9 +50,9 @@ pub struct Options {
 /// Writes the images of operator and runner.
 pub fn run(options: &Options) -> Result<(), Problems> {
     let root = generate::root();
-    let output = root.join(&options.output);
+    let (programs, output) = (root.join(&options.programs), root.join(&options.output));
     fs::create_dir_all(&output).map_err(|error| problem(&output, &error))?;
-    for image in [operator(&root)?, runner(&root)?] {
+    for image in [operator(&root, &programs)?, runner(&root, &programs)?] {
         if options.folders {
             contents::write_folder(&image.layers, &output.join(image.name))?;
             continue;
@@ -71,14 +74,14 @@ pub fn run(options: &Options) -> Result<(), Problems> {
     Ok(())
 }
 
-fn operator(root: &Path) -> Result<Image, Problems> {
-    let program = root.join("bin/pintail-operator");
+fn operator(root: &Path, programs: &Path) -> Result<Image, Problems> {
+    let program = programs.join("pintail-operator");
     let layers = vec![contents::base(&[&program], root)?, contents::program(&program)?];
     Ok(Image { name: "pintail-operator", description: "The controllers of Pintail", layers })
 }
 
-fn runner(root: &Path) -> Result<Image, Problems> {
-    let program = root.join("bin/pintail-runner");
+fn runner(root: &Path, programs: &Path) -> Result<Image, Problems> {
+    let program = programs.join("pintail-runner");
     let layers = vec![
         contents::base(&[&program], root)?,
         contents::extensions(&root.join("lib/extensions"))?,

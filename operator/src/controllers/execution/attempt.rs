@@ -12,7 +12,7 @@ use pintail_api::ConditionReason as Reason;
 use pintail_engine::{Phase, TaskIndex};
 use pintail_execution::{CommittedReport, Connections, Seen};
 use pintail_protocol::{
-    FORMAT, Failure, FailureClass, ORDER_VARIABLE_BYTES, ReportOutcome, TaskReport, WorkOrder, encode_order,
+    Failure, FailureClass, ORDER_VARIABLE_BYTES, ReportOutcome, TaskReport, WorkOrder, encode_order, format_for_runner,
 };
 use pintail_storage::{RunTask, StoreError};
 use serde_json::json;
@@ -161,8 +161,8 @@ impl Pods<'_> {
         let settings = &self.unit.context.settings;
         let resolved = wanted.resolved;
         // The pinned runner reads its own format, whatever this build writes for runs of its own.
-        let format = resolved.and_then(|resolved| u32::try_from(resolved.order_format?).ok()).unwrap_or(FORMAT);
-        let order = &WorkOrder { format: format.min(FORMAT), ..wanted.order.clone() };
+        let format = format_for_runner(resolved.and_then(|resolved| resolved.order_format));
+        let order = &WorkOrder { format, ..wanted.order.clone() };
         let text = match self.order_text(order).await? {
             Ok(text) => text,
             Err(failure) => return Ok(Asked::Failed(failure)),

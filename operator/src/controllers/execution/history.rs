@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use super::Subject;
 use crate::controllers::error::{ReconcileError, is_passing};
 
-const FORMAT: u32 = 1;
+const FORMAT: u32 = pintail_protocol::of_build(1);
 /// An Execution is at most 1.5 MiB in the cluster; its inputs may be rows.
 const RECORD_BYTES: usize = 8 << 20;
 const UNPACKED_BYTES: usize = 64 << 20;

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::controllers::error::ReconcileError;
 
-const FORMAT: u32 = 1;
+const FORMAT: u32 = pintail_protocol::of_build(1);
 const MARKER_BYTES: usize = 64 << 10;
 
 /// `<namespace>/triggers/<plan>/<trigger>/<occurrence>`
