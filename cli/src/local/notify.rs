@@ -44,7 +44,7 @@ impl Teller<'_> {
             let outcome = self.attempt(&stored.execution, index).await?;
             let told = stored.execution.status.as_mut().and_then(|status| status.notifications.get_mut(index));
             if let Some(told) = told {
-                *told = attempt_ended(told, outcome.as_ref().map(|()| ()), Timestamp::now());
+                *told = attempt_ended(told, outcome.as_ref().copied(), Timestamp::now());
             }
             self.records.save(&mut stored).await?;
         }

@@ -82,8 +82,6 @@ pub enum ConditionReason {
     Skipped,
     /// Another Execution ran for the same occurrence before.
     AlreadyStarted,
-    /// The Workflow of the LaunchPlan is missing or is not Ready.
-    WorkflowUnusable,
     /// The object is valid and usable.
     Valid,
     /// The object has problems, listed in the message.
@@ -129,7 +127,6 @@ impl ConditionReason {
             Self::Queued => "Queued",
             Self::Skipped => "Skipped",
             Self::AlreadyStarted => "AlreadyStarted",
-            Self::WorkflowUnusable => "WorkflowUnusable",
             Self::Valid => "Valid",
             Self::Invalid => "Invalid",
             Self::Published => "Published",

@@ -91,8 +91,8 @@ fn a_connection_has_exactly_one_kind_with_whole_credentials() {
             json!({ "smtp": { "host": "h", "from": "a@example.com", "passwordFrom": from } }),
             "set both of usernameFrom and passwordFrom, or neither",
         ),
-        (json!({ "webhook": {} }), "set exactly one of url and urlFrom"),
-        (json!({ "webhook": { "url": "https://x", "urlFrom": from } }), "set exactly one of url and urlFrom"),
+        (json!({ "webhook": {} }), "set exactly one of url and urlFrom, or signingKeyFrom alone"),
+        (json!({ "webhook": { "url": "https://x", "urlFrom": from } }), "set exactly one of url and urlFrom, or signingKeyFrom alone"),
     ] {
         assert_eq!(connection(wrong.clone()), [message], "{wrong}");
     }

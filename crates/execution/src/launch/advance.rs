@@ -48,14 +48,14 @@ pub struct PlanDecision {
 /// What the plan does now. Repeating it after any part was done comes to the same.
 #[must_use]
 pub fn advance_plan(facts: &PlanFacts, now: Timestamp) -> PlanDecision {
-    let mut decision = PlanDecision::default();
-    decision.status = api::LaunchPlanStatus {
+    let status = api::LaunchPlanStatus {
         conditions: facts.status.conditions.clone(),
         observed_generation: facts.status.observed_generation,
         schedule: schedule_text(facts.launch),
         suspended: facts.launch.suspended,
         ..api::LaunchPlanStatus::default()
     };
+    let mut decision = PlanDecision { status, ..PlanDecision::default() };
     for trigger in &facts.launch.triggers {
         advance_trigger(facts, trigger, now, &mut decision);
     }

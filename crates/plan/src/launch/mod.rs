@@ -59,6 +59,7 @@ pub struct PlannedTrigger {
     pub inputs: BTreeMap<String, TriggerValue>,
 }
 
+#[allow(clippy::large_enum_variant, reason = "a plan has a few of them")]
 #[derive(Clone, Debug)]
 pub enum TriggerOn {
     Schedule { schedule: Schedule, cron: String, time_zone: String, catch_up: CatchUp },

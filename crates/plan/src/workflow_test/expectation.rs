@@ -9,7 +9,7 @@ use crate::model::{BindingValue, InputKind, Plan, PlannedResult, PlannedTask, Pl
 use crate::problem::{FieldPath, Problem, listing, nearest};
 
 /// Names and types of the columns of a result, where they are known.
-type Columns = Vec<(String, String)>;
+pub type Columns = Vec<(String, String)>;
 
 pub(super) fn check(
     expectation: &api::Expectation,
@@ -91,7 +91,7 @@ fn unfit(field: &str, task: &PlannedTask) -> Option<String> {
 /// named is there, and each value fits its type. What is not known is not checked.
 pub fn check_expected_rows(
     test: &PlannedTest,
-    columns: &dyn Fn(&str, &str) -> Option<Vec<(String, String)>>,
+    columns: &dyn Fn(&str, &str) -> Option<Columns>,
 ) -> Vec<Problem> {
     let root = FieldPath::root().field("spec").field("expect");
     let mut problems = Vec::new();

@@ -96,7 +96,7 @@ pub async fn tell(unit: &Unit, subject: &Subject, remembered: &mut Remembered) -
             Step::Wait(at) => wake = wake.min(at),
             Step::Ended(outcome) => {
                 remembered.told.remove(&index);
-                *told = attempt_ended(told, outcome.as_ref().map(|()| ()), now);
+                *told = attempt_ended(told, outcome.as_ref().copied(), now);
                 happened.extend(failed(index, told));
             }
         }
