@@ -28,6 +28,6 @@ pub use launch::{
 };
 pub use input::{bind_inputs, bind_planned, parse_input_text};
 pub use model::*;
-pub use problem::{FieldPath, Located, Problem, Segment};
+pub use problem::{FieldPath, Located, Problem, Segment, nearest};
 pub use quantity::duration as parse_duration;
 pub use rule::Rule;
