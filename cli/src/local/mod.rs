@@ -1,7 +1,10 @@
 //! Runs without a cluster: the same plan, engine and runner, with processes for pods and a store for the API server.
 
+pub mod by_hand;
 pub mod driver;
 pub mod lock;
+pub mod plans;
 pub mod process;
 pub mod records;
 pub mod start;
+pub mod waiting;

@@ -24,12 +24,7 @@ pub struct Marker {
 impl Marker {
     #[must_use]
     pub fn new(execution: &str, uid: &str, occurrence: &str) -> Self {
-        Self {
-            format: FORMAT,
-            execution: execution.to_owned(),
-            uid: uid.to_owned(),
-            occurrence: occurrence.to_owned(),
-        }
+        Self { format: FORMAT, execution: execution.to_owned(), uid: uid.to_owned(), occurrence: occurrence.to_owned() }
     }
 }
 
@@ -40,9 +35,8 @@ impl Store {
     /// # Errors
     /// Where the marker can neither be read nor written.
     pub async fn claim_occurrence(&self, key: &str, marker: &Marker) -> Result<bool, StoreError> {
-        let text = serde_json::to_vec(marker).map_err(|error| {
-            StoreError::new(StoreErrorClass::Invalid, "write", self.uri(key), error.to_string())
-        })?;
+        let text = serde_json::to_vec(marker)
+            .map_err(|error| StoreError::new(StoreErrorClass::Invalid, "write", self.uri(key), error.to_string()))?;
         match self.put_once(key, Bytes::from(text)).await? {
             PutOnce::Created => Ok(true),
             // It may be this Execution's own, written before a restart.
