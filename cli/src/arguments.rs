@@ -1,10 +1,14 @@
 //! The command line.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
+use jiff::Timestamp;
+
+use crate::serve::LISTEN;
 
 /// SQL data workflows on DuckDB: the same manifests on a laptop and on Kubernetes.
 #[derive(Debug, Parser)]
@@ -26,8 +30,14 @@ pub enum Command {
     /// Run the WorkflowTests of manifests: given tables in, expected rows out, nothing sent.
     Test(Test),
     /// Run the workflows of manifests on this machine, producers of datasets before those that read them; or a
-    /// Workflow of a cluster, by its name.
+    /// Workflow of a cluster, by its name; or once a LaunchPlan, by `plan/NAME`.
     Run(Run),
+    /// Run what LaunchPlans ask for on this machine, until Ctrl-C: schedules, new versions of datasets, arrivals, events.
+    Serve(Serve),
+    /// Print the coming ticks of a LaunchPlan's schedules.
+    Next(Next),
+    /// Show the run that a trigger of a LaunchPlan would start, or start it.
+    Trigger(Trigger),
     /// Follow a run on a cluster to its end.
     Watch(Watch),
     /// Go on with a run that was interrupted: same uid, nothing that is committed is done again.
@@ -145,8 +155,9 @@ pub enum TestOutput {
 
 #[derive(Debug, Args)]
 pub struct Run {
-    /// Manifests, or folders whose *.yaml files are read; on a cluster the name of one Workflow.
-    #[arg(required = true, value_name = "FILE|DIR|WORKFLOW")]
+    /// Manifests, or folders whose *.yaml files are read; on a cluster the name of one Workflow. Before them, or instead
+    /// of the Workflow, `plan/NAME` for one run with the inputs of that LaunchPlan.
+    #[arg(required = true, value_name = "FILE|DIR|WORKFLOW|plan/NAME")]
     pub what: Vec<PathBuf>,
     /// Run only that workflow of the manifests.
     #[arg(long, value_name = "NAME", conflicts_with = "ClusterArguments")]
@@ -183,6 +194,81 @@ pub struct FollowArguments {
 
 fn duration(text: &str) -> Result<Duration, String> {
     pintail_plan::parse_duration(text)
+}
+
+#[derive(Debug, Args)]
+pub struct Serve {
+    /// Manifests, or folders whose *.yaml files are read.
+    #[arg(required = true, value_name = "FILE|DIR")]
+    pub files: Vec<PathBuf>,
+    #[command(flatten)]
+    pub store: StoreArguments,
+    /// Address that takes events, at `/events/<plan>/<trigger>`; with port 0, any that is free.
+    #[arg(long, value_name = "ADDRESS", default_value_t = LISTEN)]
+    pub listen: SocketAddr,
+    /// What is printed on standard output; what happens is told on standard error.
+    #[arg(short, long, value_enum, default_value_t)]
+    pub output: ServeOutput,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum ServeOutput {
+    /// Nothing.
+    #[default]
+    Pretty,
+    /// A line of JSON for everything that happens.
+    Json,
+}
+
+#[derive(Debug, Args)]
+pub struct Next {
+    /// Name of the LaunchPlan.
+    #[arg(value_name = "PLAN")]
+    pub plan: String,
+    /// Manifests, or folders whose *.yaml files are read.
+    #[arg(value_name = "FILE|DIR", required_unless_present = "ClusterArguments", conflicts_with = "ClusterArguments")]
+    pub files: Vec<PathBuf>,
+    /// How many ticks are printed.
+    #[arg(long, value_name = "NUMBER", default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..=1000))]
+    pub count: u16,
+    /// Print those after this time, RFC 3339; if left out, after now.
+    #[arg(long, value_name = "TIME")]
+    pub after: Option<Timestamp>,
+    #[command(flatten)]
+    pub cluster: ClusterArguments,
+    /// How they are printed.
+    #[arg(short, long, value_enum, default_value_t)]
+    pub output: DoctorOutput,
+}
+
+#[derive(Debug, Args)]
+pub struct Trigger {
+    /// The LaunchPlan and its trigger.
+    #[arg(value_name = "PLAN/TRIGGER")]
+    pub trigger: String,
+    /// Manifests, or folders whose *.yaml files are read.
+    #[arg(required = true, value_name = "FILE|DIR")]
+    pub files: Vec<PathBuf>,
+    /// Of a schedule: its tick at this time, RFC 3339, or the last one before; if left out, before now.
+    #[arg(long, value_name = "TIME")]
+    pub at: Option<Timestamp>,
+    /// Of datasets: the version to be told of, once for each dataset; if left out, the newest.
+    #[arg(long = "version", value_name = "ARTIFACT")]
+    pub versions: Vec<String>,
+    /// Of objects: the path below the connection's root.
+    #[arg(long, value_name = "PATH")]
+    pub path: Option<String>,
+    /// Of events: the data, as JSON.
+    #[arg(long, value_name = "JSON")]
+    pub data: Option<String>,
+    /// Start the run, and follow it to its end. An occurrence that had a run starts no other.
+    #[arg(long)]
+    pub run: bool,
+    #[command(flatten)]
+    pub store: StoreArguments,
+    /// How the run is printed on standard output.
+    #[arg(short, long, value_enum, default_value_t)]
+    pub output: Output,
 }
 
 #[derive(Debug, Args)]

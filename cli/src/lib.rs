@@ -15,6 +15,7 @@ mod output;
 mod place;
 mod progress;
 mod render;
+mod serve;
 mod testing;
 
 use std::process::ExitCode;
@@ -70,6 +71,9 @@ fn dispatch(command: Command) -> Result<(), CommandFailure> {
 async fn asynchronous(command: Command) -> Result<(), CommandFailure> {
     match command {
         Command::Run(arguments) => commands::run::run(arguments).await,
+        Command::Serve(arguments) => serve::serve(arguments).await,
+        Command::Next(arguments) => commands::next::next(arguments).await,
+        Command::Trigger(arguments) => commands::trigger::trigger(arguments).await,
         Command::Watch(arguments) => commands::cluster::watch(arguments).await,
         Command::Cancel(arguments) => commands::cluster::cancel(arguments).await,
         Command::Doctor(arguments) => cluster::doctor::doctor(arguments).await,

@@ -1,5 +1,7 @@
 //! The manifests of a command: read, checked, with every path made absolute.
 
+mod launch;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -14,6 +16,8 @@ use pintail_protocol::secret_variable;
 use crate::diagnostics;
 use crate::failure::{Code, CommandFailure};
 use crate::local::records::Revision;
+
+pub use launch::understand;
 
 /// One file may not be larger; what manifests hold is text that people write.
 const FILE_BYTES: u64 = 4 << 20;
@@ -179,7 +183,11 @@ impl Manifests {
                     self.config_maps.insert(generator.name, generator.literals.into_iter().chain(files).collect());
                 }
             }
-            Object::LaunchPlan(plan) => self.launch_plans.push((position, *plan)),
+            Object::LaunchPlan(mut plan) => {
+                let triggers = plan.spec.triggers.iter_mut().flat_map(|trigger| trigger.inputs.values_mut());
+                plan.spec.inputs.values_mut().chain(triggers).for_each(|binding| absolute_uri(binding, folder));
+                self.launch_plans.push((position, *plan));
+            }
             Object::Artifact(_) | Object::Other { .. } => {}
         }
         Ok(())
@@ -206,6 +214,7 @@ impl Manifests {
         for (document, test) in self.tests() {
             problems.extend(document.locate_all(test.err().unwrap_or_default()));
         }
+        problems.extend(self.launch_problems());
         problems.sort_by(|a, b| (&a.file, a.line, a.column).cmp(&(&b.file, b.line, b.column)));
         problems
     }

@@ -16,6 +16,8 @@ pub struct Progress {
     live: Option<Live>,
     /// Of the longest name of a task.
     width: usize,
+    /// What a line begins with.
+    before: String,
 }
 
 struct Live {
@@ -27,18 +29,23 @@ impl Default for Progress {
     fn default() -> Self {
         let live =
             std::io::stderr().is_terminal().then(|| Live { bars: MultiProgress::new(), running: BTreeMap::new() });
-        Self { shown: BTreeMap::new(), waiting: None, live, width: 0 }
+        Self { shown: BTreeMap::new(), waiting: None, live, width: 0, before: "  ".to_owned() }
     }
 }
 
 impl Progress {
+    /// For one of many runs: plain lines that begin with its name.
+    pub fn of_many(run: &str) -> Self {
+        Self { live: None, before: format!("{run}  "), ..Self::default() }
+    }
+
     /// Shows what has changed since the last call.
     pub fn show(&mut self, status: &api::ExecutionStatus) {
         self.width = status.task_list.iter().map(|task| task.name.len()).max().unwrap_or(0);
         let waiting = waiting_for(status);
         if waiting != self.waiting {
             if let Some(reason) = &waiting {
-                self.note(&format!("  waiting: {reason}"));
+                self.note(&format!("{}waiting: {reason}", self.before));
             }
             self.waiting = waiting;
         }
@@ -87,7 +94,7 @@ impl Progress {
         parts.extend(task.attempt.filter(|attempt| *attempt > 1).map(|attempt| format!("attempt {attempt}")));
         parts.extend(task.reused_from.as_ref().map(|run| format!("taken over from {run}")));
         parts.extend(task.message.clone());
-        format!("  {:width$}  {:9}  {}", task.name, task.state, parts.join(", "), width = self.width)
+        format!("{}{:width$}  {:9}  {}", self.before, task.name, task.state, parts.join(", "), width = self.width)
             .trim_end()
             .to_owned()
     }

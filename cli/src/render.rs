@@ -62,7 +62,14 @@ pub fn print_list<T: Serialize>(kind: &str, items: &[T]) -> Result<(), CommandFa
 }
 
 pub fn print_executions(executions: &[api::Execution]) {
-    print_table(&["RUN", "STATUS", "TASKS", "STARTED", "DURATION"], executions.iter().map(execution_row));
+    let header = ["RUN", "STATUS", "TASKS", "STARTED", "DURATION", "STARTED BY"];
+    print_table(&header, executions.iter().map(execution_row));
+}
+
+/// The LaunchPlan and trigger that started the run, the plan alone where a person did; empty where none did.
+pub fn started_by(execution: &api::Execution) -> String {
+    let Some(started) = &execution.spec.trigger else { return String::new() };
+    started.name.as_ref().map_or_else(|| started.plan.clone(), |trigger| format!("{}/{trigger}", started.plan))
 }
 
 pub fn print_artifacts(artifacts: &[api::Artifact]) {
@@ -85,6 +92,7 @@ fn execution_row(execution: &api::Execution) -> Vec<String> {
         format!("{}/{}", counts.succeeded + counts.skipped, counts.total),
         parse(status.start_time.as_deref()).map(ago).unwrap_or_default(),
         duration.unwrap_or_default(),
+        started_by(execution),
     ]
 }
 
@@ -110,6 +118,12 @@ pub fn print_execution(execution: &api::Execution) {
         execution.spec.workflow_ref.name,
         status.start_time.as_deref().unwrap_or("never")
     );
+    if let Some(started) = &execution.spec.trigger {
+        match &started.name {
+            Some(_) => println!("started by {}, for {} of {}", started_by(execution), started.occurrence, started.time),
+            None => println!("started by hand, with LaunchPlan {}", started.plan),
+        }
+    }
     if let Some(message) = outside_of_tasks(&status) {
         println!("{message}");
     }

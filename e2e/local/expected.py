@@ -115,6 +115,30 @@ def anomalies(path: Path) -> pandas.DataFrame:
     return pandas.DataFrame(sorted(rows, key=lambda row: row["order_id"]))
 
 
+# --- event-driven
+
+
+def checked_orders(data: Path) -> pandas.DataFrame:
+    orders, prices = read_text(data / "created" / "orders-before.csv"), read_text(data / "prices.csv")
+    price = {row.product: Decimal(row.unit_price) for row in prices.itertuples()}
+    rows = []
+    for order in orders.itertuples():
+        expected = price[order.product] * int(order.quantity)
+        total = Decimal(order.total)
+        rows.append(
+            {
+                "order_id": order.order_id,
+                "ordered_at": pandas.to_datetime(order.ordered_at),
+                "product": order.product,
+                "quantity": int(order.quantity),
+                "total": total,
+                "expected": expected,
+                "is_right": total == expected,
+            }
+        )
+    return pandas.DataFrame(sorted(rows, key=lambda row: row["order_id"]))
+
+
 # --- retail-summary
 
 

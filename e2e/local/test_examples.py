@@ -128,6 +128,16 @@ def test_anomaly_check_is_silent_when_all_is_right(workspace, mailbox):
     assert len(expected.anomalies(EXAMPLES.parent / right)) == 0
 
 
+def test_event_driven_checks_and_records_orders_that_came_before_there_were_events(workspace, place):
+    execution = workspace.example("event-driven", place)["event-driven"]
+    checked = expected.checked_orders(data("event-driven"))
+    assert_same(workspace.table(outputs(execution)["checked"]), checked)
+    assert outputs(execution)["recorded_rows"]["value"] == len(checked)
+    shop = workspace.path("examples", "event-driven", "out", "shop.duckdb")
+    assert_same_rows(database_rows(shop, "FROM orders ORDER BY order_id"), rows(checked))
+    assert f"takes the {len(checked)} orders" in readme("event-driven")
+
+
 def test_retail_summary_answers_its_three_questions(workspace, place):
     executions = workspace.example("retail-summary", place)
     retail = expected.retail(data("retail-summary"))
@@ -383,6 +393,7 @@ def test_generated_data_is_the_same_every_time(tmp_path):
         "anomaly-check",
         "incremental-load",
         "join-and-export",
+        "event-driven",
     ):
         spec = importlib.util.spec_from_file_location(example, EXAMPLES / example / "generate.py")
         module = importlib.util.module_from_spec(spec)

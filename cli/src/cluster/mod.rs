@@ -210,6 +210,17 @@ impl Cluster {
         Err(CommandFailure::failed(format!("there is no Workflow {name:?} {within}{hint}")))
     }
 
+    /// The LaunchPlan of that name.
+    pub async fn launch_plan(&self, name: &str) -> Result<api::LaunchPlan, CommandFailure> {
+        if let Some(plan) = self.find(name).await? {
+            return Ok(plan);
+        }
+        let known: Vec<api::LaunchPlan> = self.list().await.unwrap_or_default();
+        let hint = did_you_mean(name, known.iter().map(ResourceExt::name_any));
+        let within = self.location.within();
+        Err(CommandFailure::failed(format!("there is no LaunchPlan {name:?} {within}{hint}")))
+    }
+
     /// Asks for an end of the run.
     pub async fn cancel(&self, name: &str) -> Result<(), CommandFailure> {
         let patch = Patch::Merge(serde_json::json!({ "spec": { "cancel": true } }));

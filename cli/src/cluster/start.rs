@@ -5,23 +5,45 @@ use std::path::{Path, PathBuf};
 
 use kube::ResourceExt;
 use pintail_api as api;
+use pintail_plan::PlannedInput;
 
 use crate::arguments::{FollowArguments, Output, Retry, Run};
 use crate::cluster::Cluster;
 use crate::cluster::follow::{follow, goes_on};
+use crate::commands::plan::{plan_name, run_by_hand};
 use crate::commands::run::{given_inputs, input_failure, new_name};
 use crate::failure::CommandFailure;
 use crate::interrupt::interrupts;
+use crate::manifests::understand;
 use crate::output::print_json;
 use crate::render::report;
 
-/// `pintail run --context … WORKFLOW`.
+/// `pintail run --context … WORKFLOW`, or `plan/NAME`.
 pub async fn run(cluster: &Cluster, arguments: Run) -> Result<(), CommandFailure> {
+    if let [what] = arguments.what.as_slice()
+        && let Some(name) = plan_name(what)
+    {
+        let name = name.to_owned();
+        return run_plan(cluster, &name, arguments).await;
+    }
     let name = workflow_name(cluster, &arguments.what)?;
     let workflow = cluster.workflow(&name).await?;
     let inputs = inputs(&workflow, &arguments.inputs)?;
     let execution = api::ExecutionSpec { inputs, ..spec(&name) };
     let execution = api::Execution::new(&arguments.name.unwrap_or_else(|| new_name(&name)), execution);
+    start(cluster, &execution, arguments.dry_run, &arguments.follow, arguments.output).await
+}
+
+async fn run_plan(cluster: &Cluster, name: &str, arguments: Run) -> Result<(), CommandFailure> {
+    let launch = understand(&cluster.launch_plan(name).await?)?;
+    let workflow = cluster.workflow(&launch.workflow).await?;
+    let mut execution = run_by_hand(&launch, cluster.namespace())?;
+    let given = given_inputs(&arguments.inputs, declared(&workflow)?.iter())?;
+    execution.spec.inputs.extend(given);
+    check_inputs(&workflow, &execution.spec.inputs)?;
+    if let Some(name) = arguments.name {
+        execution.metadata.name = Some(name);
+    }
     start(cluster, &execution, arguments.dry_run, &arguments.follow, arguments.output).await
 }
 
@@ -103,15 +125,23 @@ fn is_file(path: &Path) -> bool {
     has_manifest_ending || path.components().count() > 1 || path.exists()
 }
 
-/// Checked here as the operator will, so that a mistake is told before anything is created.
+fn declared(workflow: &api::Workflow) -> Result<Vec<PlannedInput>, CommandFailure> {
+    pintail_plan::compile_inputs(workflow).map_err(|problems| input_failure(&workflow.name_any(), &problems))
+}
+
 fn inputs(workflow: &api::Workflow, texts: &[String]) -> Result<BTreeMap<String, api::Binding>, CommandFailure> {
+    let given = given_inputs(texts, declared(workflow)?.iter())?;
+    check_inputs(workflow, &given)?;
+    Ok(given)
+}
+
+/// Checked here as the operator will, so that a mistake is told before anything is created.
+fn check_inputs(workflow: &api::Workflow, given: &BTreeMap<String, api::Binding>) -> Result<(), CommandFailure> {
     let name = workflow.name_any();
-    let declared = pintail_plan::compile_inputs(workflow).map_err(|problems| input_failure(&name, &problems))?;
-    let given = given_inputs(texts, declared.iter())?;
-    let bound =
-        pintail_plan::bind_planned(&name, &declared, &given).map_err(|problems| input_failure(&name, &problems))?;
+    let bound = pintail_plan::bind_planned(&name, &declared(workflow)?, given)
+        .map_err(|problems| input_failure(&name, &problems))?;
     match pintail_plan::check_inputs_on_cluster(&bound) {
-        problems if problems.is_empty() => Ok(given),
+        problems if problems.is_empty() => Ok(()),
         problems => Err(input_failure(&name, &problems)),
     }
 }

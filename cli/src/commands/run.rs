@@ -1,6 +1,7 @@
 //! `pintail run`, `resume` and `retry`.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use kube::ResourceExt;
 use pintail_api as api;
@@ -9,7 +10,10 @@ use pintail_plan::{InputValue, Plan, PlannedInput};
 
 use crate::arguments::{Resume, Retry, Run};
 use crate::cluster;
+use crate::commands::plan::{self, plan_name};
 use crate::failure::CommandFailure;
+use crate::local::driver::Watcher;
+use crate::local::lock::RunLock;
 use crate::local::records::Records;
 use crate::local::start::{NewRun, RestoredRun, pin_inputs, reusable, sources};
 use crate::manifests::{Manifests, absolute_uri};
@@ -24,7 +28,12 @@ pub async fn run(arguments: Run) -> Result<(), CommandFailure> {
 }
 
 async fn run_here(records: &Records, arguments: &Run) -> Result<(), CommandFailure> {
-    let manifests = Manifests::read_right(&arguments.what)?;
+    if let Some((first, files)) = arguments.what.split_first()
+        && let Some(name) = plan_name(first)
+    {
+        return plan::run_here(records, name, files, arguments).await;
+    }
+    let manifests = Arc::new(Manifests::read_right(&arguments.what)?);
     let jobs = manifests.jobs(arguments.workflow.as_deref())?;
     let mut planned = Vec::new();
     for job in jobs {
@@ -71,7 +80,9 @@ pub async fn resume(arguments: Resume) -> Result<(), CommandFailure> {
         eprintln!("run {} has ended already; `pintail retry` makes a new one", stored.execution.name_any());
         return report(&[stored.execution], "", arguments.output);
     }
-    let finished = RestoredRun::read(&records, stored).await?.drive(&records).await?;
+    let watcher = Watcher::of_terminal()?;
+    let _lock = RunLock::take(records.store.location(), &stored.execution.name_any())?;
+    let finished = RestoredRun::read(&records, stored).await?.drive(&records, watcher).await?;
     report(&[finished], "", arguments.output)
 }
 
@@ -85,7 +96,7 @@ pub async fn retry(arguments: Retry) -> Result<(), CommandFailure> {
 async fn retry_here(records: &Records, arguments: Retry) -> Result<(), CommandFailure> {
     let before = records.execution(&arguments.name).await?.execution;
     let files = if arguments.files.is_empty() { sources(&before) } else { arguments.files };
-    let manifests = Manifests::read_right(&files)?;
+    let manifests = Arc::new(Manifests::read_right(&files)?);
     let workflow = manifests.workflow(&before.spec.workflow_ref.name)?;
     let plan = manifests.compile(workflow, manifests.config_maps().clone())?;
     let inputs = retried_inputs(records, &plan, &before).await?;

@@ -2,6 +2,7 @@
 //! and a result that is committed is never made again.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use pintail_api as api;
@@ -13,6 +14,7 @@ use tokio::signal::unix::Signal;
 use tokio::task::JoinSet;
 
 use crate::failure::{Code, CommandFailure};
+use crate::interrupt::interrupts;
 use crate::local::process::{Ended, Runner, RunnerProgram};
 use crate::local::records::{Records, StoredExecution};
 use crate::progress::Progress;
@@ -23,9 +25,33 @@ pub struct Driver {
     pub records: Records,
     pub connections: pintail_execution::Connections,
     pub program: RunnerProgram,
-    pub progress: Progress,
-    pub interrupts: Signal,
+    pub watcher: Watcher,
 }
+
+/// Who sees a run, and may stop it.
+pub struct Watcher {
+    pub progress: Progress,
+    /// Ctrl-C of a terminal that the run has for itself.
+    pub interrupts: Option<Signal>,
+}
+
+impl Watcher {
+    /// The terminal of a command that drives one run.
+    pub fn of_terminal() -> Result<Self, CommandFailure> {
+        Ok(Self { progress: Progress::default(), interrupts: Some(interrupts()?) })
+    }
+
+    /// Comes back when Ctrl-C is pressed.
+    pub async fn interrupt(&mut self) -> Option<()> {
+        match &mut self.interrupts {
+            Some(interrupts) => interrupts.recv().await,
+            None => std::future::pending().await,
+        }
+    }
+}
+
+/// How often is looked whether somebody asked a run to stop: a file's existence, or one small request.
+const CANCEL_LOOK: Duration = Duration::from_secs(1);
 
 /// The processes of a run under way.
 #[derive(Default)]
@@ -43,6 +69,7 @@ impl Driver {
         let mut processes = Processes::default();
         let mut seen = self.recover().await?;
         let mut cancelled = false;
+        let mut looks = tokio::time::interval(CANCEL_LOOK);
         loop {
             let commands = self.run.step(std::mem::take(&mut seen), Timestamp::now(), &self.connections);
             if self.run.outcome().is_some() {
@@ -58,13 +85,20 @@ impl Driver {
             tokio::select! {
                 Some(ended) = processes.ended.join_next() => seen.extend(self.conclude(ended, &mut processes).await?),
                 () = sleep_until(self.run.wake()) => {}
-                Some(()) = self.interrupts.recv() => {
+                _ = looks.tick(), if !cancelled => {
+                    if self.records.is_cancelled(&self.run.context.name).await? {
+                        cancelled = true;
+                        self.stored.execution.spec.cancel = Some(true);
+                        seen.push(Seen::Cancel);
+                    }
+                }
+                Some(()) = self.watcher.interrupt() => {
                     if cancelled {
                         processes.runners.values_mut().for_each(Runner::kill);
                         return Err(self.interrupted());
                     }
                     cancelled = true;
-                    self.progress.note("Stopping. Once more Ctrl-C ends everything at once; nothing committed is lost.");
+                    self.watcher.progress.note("Stopping. Once more Ctrl-C ends everything at once; nothing committed is lost.");
                     seen.push(Seen::Cancel);
                 }
             }
@@ -157,7 +191,7 @@ impl Driver {
     async fn save(&mut self) -> Result<(), CommandFailure> {
         let before = self.stored.execution.status.take().map(|status| status.conditions).unwrap_or_default();
         let status = self.run.status(&before, Timestamp::now()).map_err(CommandFailure::failed)?;
-        self.progress.show(&status);
+        self.watcher.progress.show(&status);
         self.stored.execution.status = Some(status);
         self.records.save(&mut self.stored).await
     }

@@ -1,9 +1,11 @@
 //! Runs without a cluster: the same plan, engine and runner, with processes for pods and a store for the API server.
 
+pub mod by_hand;
 pub mod driver;
 pub mod lock;
-#[cfg_attr(not(test), expect(dead_code, reason = "`pintail serve` calls it"))]
 pub mod notify;
+pub mod plans;
 pub mod process;
 pub mod records;
 pub mod start;
+pub mod waiting;

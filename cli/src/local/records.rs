@@ -14,7 +14,7 @@ use crate::failure::CommandFailure;
 use crate::place::{LATEST, newest_first, unknown_run};
 
 /// Manifests of a run are at most a few of these; what is larger is neither written nor read.
-const OBJECT_BYTES: usize = 16 << 20;
+pub(super) const OBJECT_BYTES: usize = 16 << 20;
 
 /// Which manifests a run was started from, one path a line: connections are read from them again at `resume`.
 pub const SOURCES_ANNOTATION: &str = "pintail.dev/sources";
@@ -31,7 +31,7 @@ pub struct Revision {
 #[derive(Debug)]
 pub struct StoredExecution {
     pub execution: api::Execution,
-    version: Version,
+    pub(super) version: Version,
 }
 
 /// The records of one store.
@@ -50,12 +50,20 @@ impl Records {
     /// Writes a new Execution.
     pub async fn create(&self, execution: api::Execution) -> Result<StoredExecution, CommandFailure> {
         let name = execution.metadata.name.clone().unwrap_or_default();
+        self.try_create(execution).await?.ok_or_else(|| {
+            CommandFailure::failed(format!(
+                "there is a run {name:?} in this store already: give the Execution another name"
+            ))
+        })
+    }
+
+    /// As [`Records::create`]; none where there is one of that name.
+    pub async fn try_create(&self, execution: api::Execution) -> Result<Option<StoredExecution>, CommandFailure> {
+        let name = execution.metadata.name.clone().unwrap_or_default();
         let key = layout::execution(DEFAULT_NAMESPACE, &name)?;
         match self.store.update(&key, encode(&execution)?, None).await? {
-            Update::Done(version) => Ok(StoredExecution { execution, version }),
-            Update::Conflict => Err(CommandFailure::failed(format!(
-                "there is a run {name:?} in this store already: give the Execution another name"
-            ))),
+            Update::Done(version) => Ok(Some(StoredExecution { execution, version })),
+            Update::Conflict => Ok(None),
         }
     }
 
@@ -81,13 +89,21 @@ impl Records {
             let newest = newest.ok_or_else(|| CommandFailure::failed("there is no run in this store yet"))?;
             return Box::pin(self.execution(&newest.metadata.name.unwrap_or_default())).await;
         }
-        let key = layout::execution(DEFAULT_NAMESPACE, name)?;
-        match self.store.read_versioned(&key, OBJECT_BYTES).await? {
-            Some((bytes, version)) => Ok(StoredExecution { execution: decode(&key, &bytes)?, version }),
+        match self.find(name).await? {
+            Some(stored) => Ok(stored),
             None => {
                 let known = self.executions().await.unwrap_or_default();
                 Err(unknown_run(name, &known, &format!("in {}", self.store.uri(""))))
             }
+        }
+    }
+
+    /// The Execution of that name, if there is one.
+    pub async fn find(&self, name: &str) -> Result<Option<StoredExecution>, CommandFailure> {
+        let key = layout::execution(DEFAULT_NAMESPACE, name)?;
+        match self.store.read_versioned(&key, OBJECT_BYTES).await? {
+            Some((bytes, version)) => Ok(Some(StoredExecution { execution: decode(&key, &bytes)?, version })),
+            None => Ok(None),
         }
     }
 
@@ -129,26 +145,38 @@ impl Records {
 
     async fn all<T: DeserializeOwned>(&self, folder: &str) -> Result<Vec<T>, CommandFailure> {
         let mut objects = Vec::new();
-        for key in self.store.list(folder).await? {
-            if !key.ends_with(".json") {
-                continue;
-            }
-            let read = match self.store.get(&key, OBJECT_BYTES).await {
-                Ok(None) => continue,
-                Ok(Some(bytes)) => decode(&key, &bytes),
-                Err(error) if error.class() == StoreErrorClass::Corrupt => Err(error.into()),
-                Err(error) => return Err(error.into()),
-            };
-            match read {
-                Ok(object) => objects.push(object),
-                Err(failure) => eprintln!("warning: left out: {}", failure.message),
-            }
+        for key in self.keys(folder).await? {
+            objects.extend(self.read(&key).await?);
         }
         Ok(objects)
     }
+
+    /// The keys of the objects in a folder.
+    pub async fn keys(&self, folder: &str) -> Result<Vec<String>, CommandFailure> {
+        let mut keys = self.store.list(folder).await?;
+        keys.retain(|key| key.ends_with(".json"));
+        Ok(keys)
+    }
+
+    /// The object of a key. One that is gone or cannot be read is left out, the latter with a line on standard error.
+    pub async fn read<T: DeserializeOwned>(&self, key: &str) -> Result<Option<T>, CommandFailure> {
+        let read = match self.store.get(key, OBJECT_BYTES).await {
+            Ok(None) => return Ok(None),
+            Ok(Some(bytes)) => decode(key, &bytes),
+            Err(error) if error.class() == StoreErrorClass::Corrupt => Err(error.into()),
+            Err(error) => return Err(error.into()),
+        };
+        match read {
+            Ok(object) => Ok(Some(object)),
+            Err(failure) => {
+                eprintln!("warning: left out: {}", failure.message);
+                Ok(None)
+            }
+        }
+    }
 }
 
-fn encode<T: Serialize>(object: &T) -> Result<Bytes, CommandFailure> {
+pub(super) fn encode<T: Serialize>(object: &T) -> Result<Bytes, CommandFailure> {
     let bytes = serde_json::to_vec_pretty(object).map_err(CommandFailure::failed)?;
     if bytes.len() > OBJECT_BYTES {
         return Err(CommandFailure::failed(format!(
@@ -159,6 +187,6 @@ fn encode<T: Serialize>(object: &T) -> Result<Bytes, CommandFailure> {
     Ok(Bytes::from(bytes))
 }
 
-fn decode<T: DeserializeOwned>(key: &str, bytes: &[u8]) -> Result<T, CommandFailure> {
+pub(super) fn decode<T: DeserializeOwned>(key: &str, bytes: &[u8]) -> Result<T, CommandFailure> {
     serde_json::from_slice(bytes).map_err(|error| CommandFailure::failed(format!("cannot read {key}: {error}")))
 }

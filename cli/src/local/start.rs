@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::num::NonZero;
+use std::sync::Arc;
 
 use jiff::Timestamp;
 use kube::ResourceExt;
@@ -14,23 +15,21 @@ use pintail_protocol::{Failure, TaskReport};
 use pintail_storage::layout::DEFAULT_NAMESPACE;
 
 use crate::failure::CommandFailure;
-use crate::interrupt::interrupts;
-use crate::local::driver::Driver;
+use crate::local::driver::{Driver, Watcher};
 use crate::local::lock::RunLock;
 use crate::local::process::RunnerProgram;
 use crate::local::records::{Records, Revision, SOURCES_ANNOTATION, StoredExecution};
 use crate::manifests::Manifests;
-use crate::progress::Progress;
 
 /// Attempts that run at once on this machine: DuckDB uses all processors in each, but waiting ones leave them free.
-fn max_running() -> usize {
+pub(super) fn max_running() -> usize {
     const AT_LEAST: usize = 4;
     std::thread::available_parallelism().map_or(AT_LEAST, NonZero::get).max(AT_LEAST)
 }
 
 /// A run that is about to be created.
 pub struct NewRun<'a> {
-    pub manifests: &'a Manifests,
+    pub manifests: &'a Arc<Manifests>,
     pub workflow: &'a api::Workflow,
     pub plan: Plan,
     /// As in `Execution.metadata.name`.
@@ -61,14 +60,10 @@ impl NewRun<'_> {
         plan.graph.max_running = max_running();
         let run = Run::new(plan, context, self.inputs, self.reusable).map_err(refused)?;
         execution.status = Some(run.status(&[], Timestamp::now()).map_err(CommandFailure::failed)?);
-        let program = RunnerProgram::find(self.manifests.secrets().clone()).map_err(CommandFailure::failed)?;
-        let interrupts = interrupts()?;
-        let stored = records.create(execution).await?;
+        let watcher = Watcher::of_terminal()?;
         let _lock = RunLock::take(records.store.location(), &self.name)?;
-        let progress = Progress::default();
-        progress.note(&format!("{}  {}", self.workflow.name_any(), self.name));
-        let connections = self.manifests.connections().clone();
-        Driver { run, stored, records: records.clone(), connections, program, progress, interrupts }.drive().await
+        let stored = records.create(execution).await?;
+        RestoredRun { run, stored, manifests: Arc::clone(self.manifests) }.drive(records, watcher).await
     }
 
     fn execution(&self, context: &RunContext) -> api::Execution {
@@ -83,33 +78,47 @@ impl NewRun<'_> {
             cancel: None,
         };
         let mut execution = api::Execution::new(&self.name, spec);
-        execution.metadata.namespace = Some(context.namespace.clone());
-        execution.metadata.uid = Some(context.uid.clone());
-        execution.metadata.generation = Some(1);
-        execution.metadata.creation_timestamp =
-            Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(context.start_time));
-        let sources = self.manifests.paths().join("\n");
-        execution.metadata.annotations = Some(BTreeMap::from([(SOURCES_ANNOTATION.to_owned(), sources)]));
+        declare(&mut execution, &context.uid, context.start_time, self.manifests);
         execution
     }
+}
+
+/// What an API server would add to a new Execution, and where its manifests are.
+pub fn declare(execution: &mut api::Execution, uid: &str, now: Timestamp, manifests: &Manifests) {
+    let metadata = &mut execution.metadata;
+    metadata.namespace = Some(DEFAULT_NAMESPACE.to_owned());
+    metadata.uid = Some(uid.to_owned());
+    metadata.generation = Some(1);
+    metadata.creation_timestamp = Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(now));
+    let sources = manifests.paths().join("\n");
+    metadata.annotations.get_or_insert_default().insert(SOURCES_ANNOTATION.to_owned(), sources);
 }
 
 /// A stored run, rebuilt from what is recorded of it.
 pub struct RestoredRun {
     pub run: Run,
     pub stored: StoredExecution,
-    pub manifests: Manifests,
+    pub manifests: Arc<Manifests>,
 }
 
 impl RestoredRun {
     /// Reads everything that is recorded of a run. Connections come from its manifests as they are now.
     pub async fn read(records: &Records, stored: StoredExecution) -> Result<Self, CommandFailure> {
+        let manifests = Arc::new(Manifests::read(&sources(&stored.execution))?);
+        Self::with(records, stored, manifests).await
+    }
+
+    /// As [`RestoredRun::read`], with the connections of these manifests.
+    pub async fn with(
+        records: &Records,
+        stored: StoredExecution,
+        manifests: Arc<Manifests>,
+    ) -> Result<Self, CommandFailure> {
         let name = stored.execution.name_any();
         let damaged =
             |what: &str| CommandFailure::failed(format!("the record of run {name:?} has no {what}: it is damaged"));
         let status = stored.execution.status.clone().ok_or_else(|| damaged("status"))?;
         let resolved = status.resolved.ok_or_else(|| damaged("resolved"))?;
-        let manifests = Manifests::read(&sources(&stored.execution))?;
         let Revision { workflow, config_maps } = records.revision(&resolved.revision).await?;
         let mut plan = manifests.compile(&workflow, config_maps)?;
         plan.graph.max_running = max_running();
@@ -140,16 +149,15 @@ impl RestoredRun {
         Ok(Self { run, stored, manifests })
     }
 
-    /// Goes on with the run.
-    pub async fn drive(self, records: &Records) -> Result<api::Execution, CommandFailure> {
-        let _lock = RunLock::take(records.store.location(), &self.run.context.name)?;
+    /// Drives the run to its end. Whoever calls holds its [`RunLock`].
+    pub async fn drive(self, records: &Records, watcher: Watcher) -> Result<api::Execution, CommandFailure> {
         let program = RunnerProgram::find(self.manifests.secrets().clone()).map_err(CommandFailure::failed)?;
-        let progress = Progress::default();
-        progress.note(&format!("{}  {}", self.run.plan.workflow, self.run.context.name));
-        let interrupts = interrupts()?;
+        if watcher.interrupts.is_some() {
+            watcher.progress.note(&format!("{}  {}", self.run.plan.workflow, self.run.context.name));
+        }
         let connections = self.manifests.connections().clone();
         let (run, stored, records) = (self.run, self.stored, records.clone());
-        Driver { run, stored, records, connections, program, progress, interrupts }.drive().await
+        Driver { run, stored, records, connections, program, watcher }.drive().await
     }
 }
 
@@ -159,7 +167,7 @@ pub fn sources(execution: &api::Execution) -> Vec<std::path::PathBuf> {
     sources.lines().map(std::path::PathBuf::from).collect()
 }
 
-fn refused(failure: Failure) -> CommandFailure {
+pub(super) fn refused(failure: Failure) -> CommandFailure {
     CommandFailure::failed(format!("{}: {}", failure.reason, failure.message))
 }
 
@@ -186,42 +194,50 @@ async fn committed_reports(records: &Records, record: &RunRecord) -> Result<Reus
     Ok(reports)
 }
 
-/// Pins what inputs are bound to: a dataset becomes its newest version.
+/// Pins what inputs are bound to: a dataset becomes its newest version, or that which is named.
 pub async fn pin_inputs(
     records: &Records,
     bound: Vec<(String, InputValue)>,
 ) -> Result<Vec<BoundInput>, CommandFailure> {
-    let mut inputs = Vec::new();
-    for (name, value) in bound {
-        let source = match value {
-            InputValue::Scalar(value) => BoundSource::Scalar(value),
-            InputValue::Table(source) => match &source.artifact {
-                None => BoundSource::Table(Box::new(source)),
-                Some(dataset) => {
-                    let artifacts = records.artifacts().await?;
-                    let found = version_of(&artifacts, dataset, &source);
-                    let found = found.ok_or_else(|| no_version(&name, dataset, &source))?;
-                    BoundSource::of_artifact(&found.name_any(), &found.spec)
-                }
-            },
-        };
-        inputs.push(BoundInput { name, source });
-    }
-    Ok(inputs)
+    let artifacts = versions_for(records, &bound).await?;
+    pinned(&artifacts, bound).map_err(CommandFailure::failed)
 }
 
-fn no_version(input: &str, dataset: &str, source: &api::TableSource) -> CommandFailure {
+/// The versions that inputs may be bound to; none where no input takes one.
+pub async fn versions_for(
+    records: &Records,
+    bound: &[(String, InputValue)],
+) -> Result<Vec<api::Artifact>, CommandFailure> {
+    let takes_one = |value: &InputValue| matches!(value, InputValue::Table(source) if source.artifact.is_some());
+    if bound.iter().any(|(_, value)| takes_one(value)) { records.artifacts().await } else { Ok(Vec::new()) }
+}
+
+/// As [`pin_inputs`], with the versions at hand. An error says, for people, which is not there.
+pub fn pinned(artifacts: &[api::Artifact], bound: Vec<(String, InputValue)>) -> Result<Vec<BoundInput>, String> {
+    let source = |name: &str, value| match value {
+        InputValue::Scalar(value) => Ok(BoundSource::Scalar(value)),
+        InputValue::Table(source) => match &source.artifact {
+            None => Ok(BoundSource::Table(Box::new(source))),
+            Some(dataset) => version_of(artifacts, dataset, &source)
+                .map(|found| BoundSource::of_artifact(&found.name_any(), &found.spec))
+                .ok_or_else(|| no_version(name, dataset, &source)),
+        },
+    };
+    bound.into_iter().map(|(name, value)| Ok(BoundInput { source: source(&name, value)?, name })).collect()
+}
+
+fn no_version(input: &str, dataset: &str, source: &api::TableSource) -> String {
     if let Some(version) = &source.version {
-        return CommandFailure::failed(format!(
+        return format!(
             "input {input:?} takes version {version} of dataset {dataset:?}, which this store does not have"
-        ));
+        );
     }
     let of = source.partition.as_ref().map_or_else(String::new, |partition| {
         let parts: Vec<String> = partition.iter().map(|(name, value)| format!("{name}={value}")).collect();
         format!(" of {}", parts.join(","))
     });
-    CommandFailure::failed(format!(
+    format!(
         "input {input:?} takes the newest version{of} of dataset {dataset:?}, and this store has none: \
          run the workflow that publishes it first, or bind the input with --input {input}=FILE"
-    ))
+    )
 }

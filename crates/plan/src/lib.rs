@@ -29,7 +29,7 @@ pub use launch::{
     TriggerValue, check_launch_plan, compile_launch_plan, inputs_of, trigger_cycle,
 };
 pub use model::*;
-pub use problem::{FieldPath, Located, Problem, Segment};
+pub use problem::{FieldPath, Located, Problem, Segment, nearest};
 pub use quantity::duration as parse_duration;
 pub use rule::Rule;
 pub use workflow_test::{PlannedTable, PlannedTest, check_expected_rows, compile_test};

@@ -187,6 +187,13 @@ impl Bucket {
         Ok(names)
     }
 
+    pub(crate) async fn delete(&self, key: &str) -> Result<(), StoreError> {
+        match self.store.delete(&self.path(key)?).await {
+            Err(Error::NotFound { .. }) | Ok(()) => Ok(()),
+            Err(error) => Err(self.trouble.error("delete", key, &error)),
+        }
+    }
+
     pub(crate) async fn delete_folder(&self, folder_key: &str) -> Result<(), StoreError> {
         let path = self.path(folder_key)?;
         let found = self.store.list(Some(&path)).map_ok(|meta| meta.location).boxed();

@@ -87,6 +87,15 @@ impl Folder {
         .await
     }
 
+    pub(crate) async fn delete(&self, key: &str) -> Result<(), StoreError> {
+        let path = self.root.join(key);
+        blocking(move || match fs::remove_file(&path) {
+            Err(error) if error.kind() != ErrorKind::NotFound => Err(trouble("delete", &path, &error)),
+            _ => Ok(()),
+        })
+        .await
+    }
+
     pub(crate) async fn delete_folder(&self, folder_key: &str) -> Result<(), StoreError> {
         let path = self.root.join(folder_key);
         blocking(move || match fs::remove_dir_all(&path) {

@@ -8,6 +8,9 @@
 //! <namespace>/runs/<execution uid>/<task>[/<item>]/a<N>/<pod uid>/…   an attempt's files: disposable
 //! <namespace>/artifacts/<dataset>/<artifact id>/a<N>/<pod uid>/…      published outputs
 //! <namespace>/executions/<name>.json                                  an Execution and its recorded state
+//! <namespace>/executions/<name>.cancel                                asks for the end of a run of this machine
+//! <namespace>/launch-plans/<name>.json                                a LaunchPlan and its status
+//! <namespace>/triggers/<plan>/<trigger>/<occurrence>                  the marker of an occurrence that started a run
 //! <namespace>/revisions/<revision>.json                               what an Execution runs
 //! <namespace>/catalog/<dataset>/<artifact id>.json                    an Artifact
 //! <namespace>/history/date=YYYY-MM-DD/<uid>.json.zst                  the record of a finished run
@@ -151,12 +154,28 @@ pub fn execution(namespace: &str, name: &str) -> Result<String, StoreError> {
     Ok(format!("{}/{}.json", executions(namespace)?, part(name)?))
 }
 
+/// There where somebody asked a run of this machine to stop. Only who drives the run writes its Execution.
+///
+/// # Errors
+/// Class `Invalid` where a name cannot be part of a key.
+pub fn cancellation(namespace: &str, name: &str) -> Result<String, StoreError> {
+    Ok(format!("{}/{}.cancel", executions(namespace)?, part(name)?))
+}
+
 /// All Executions of a namespace, to list them.
 ///
 /// # Errors
 /// Class `Invalid` where a name cannot be part of a key.
 pub fn executions(namespace: &str) -> Result<String, StoreError> {
     Ok(format!("{}/executions", part(namespace)?))
+}
+
+/// A LaunchPlan and its status, of this machine.
+///
+/// # Errors
+/// Class `Invalid` where a name cannot be part of a key.
+pub fn launch_plan(namespace: &str, name: &str) -> Result<String, StoreError> {
+    Ok(format!("{}/launch-plans/{}.json", part(namespace)?, part(name)?))
 }
 
 /// What an Execution runs.

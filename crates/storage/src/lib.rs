@@ -21,6 +21,7 @@ mod installation;
 pub mod layout;
 mod location;
 mod log;
+mod marker;
 mod order;
 #[cfg(test)]
 mod tests;
@@ -39,6 +40,7 @@ pub use error::{StoreError, StoreErrorClass};
 pub use installation::Installation;
 pub use layout::RunTask;
 pub use location::parse_location;
+pub use marker::Marker;
 
 use bucket::{Bucket, Variables};
 use folder::Folder;
@@ -221,6 +223,18 @@ impl Store {
         match &self.backend {
             Backend::Folder(folder) => folder.folders(folder_key).await,
             Backend::Bucket(bucket) => bucket.folders(folder_key).await,
+        }
+    }
+
+    /// Deletes one object. None there is fine.
+    ///
+    /// # Errors
+    /// Where it cannot be deleted.
+    pub async fn delete(&self, key: &str) -> Result<(), StoreError> {
+        layout::check_key(key)?;
+        match &self.backend {
+            Backend::Folder(folder) => folder.delete(key).await,
+            Backend::Bucket(bucket) => bucket.delete(key).await,
         }
     }
 

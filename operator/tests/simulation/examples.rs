@@ -30,7 +30,7 @@ pub fn examples() -> Vec<Example> {
     let folders = std::fs::read_dir(folder()).unwrap().map(|entry| entry.unwrap().path());
     let mut folders: Vec<PathBuf> = folders.filter(|path| path.join("bucket").is_dir()).collect();
     folders.sort();
-    assert!(folders.len() >= 7, "{folders:?}");
+    assert!(folders.len() >= 8, "{folders:?}");
     folders.iter().map(|folder| read(folder)).collect()
 }
 

@@ -53,6 +53,12 @@ impl Schedule {
         Ok(Self { cron: cron::parse(cron)?, zone: zone::parse(time_zone)? })
     }
 
+    /// Where the pattern's wall times are those of.
+    #[must_use]
+    pub fn time_zone(&self) -> &TimeZone {
+        &self.zone
+    }
+
     /// The first tick strictly after `after`; `None` past the year 5000. No pattern that can be parsed is further apart
     /// than 40 years.
     #[must_use]

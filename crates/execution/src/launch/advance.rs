@@ -72,6 +72,14 @@ pub fn advance_plan(facts: &PlanFacts, now: Timestamp) -> PlanDecision {
     decision
 }
 
+/// As [`advance_plan`], of the runs that are there: who may run now. Nothing that happened starts a run.
+#[must_use]
+pub fn admit_plan(facts: &PlanFacts) -> PlanDecision {
+    let mut decision = PlanDecision { status: facts.status.clone(), ..PlanDecision::default() };
+    admit_runs(facts, &mut decision);
+    decision
+}
+
 fn advance_trigger(facts: &PlanFacts, trigger: &PlannedTrigger, now: Timestamp, decision: &mut PlanDecision) {
     let before = recorded(facts.status, trigger);
     let resumed = facts.status.suspended && !facts.launch.suspended;

@@ -20,12 +20,12 @@ use pintail_api as api;
 use pintail_engine::RunStage;
 use pintail_plan::{PlannedLaunch, PlannedTrigger};
 
-pub use advance::{PlanDecision, PlanFacts, advance_plan};
+pub use advance::{PlanDecision, PlanFacts, admit_plan, advance_plan};
 pub use notification::{
     ATTEMPT_TIMEOUT, FAILED, NotificationPlace, PENDING, attempt_ended, next_attempt, notification_order,
     notification_task, notifications,
 };
-pub use occurrence::{MARKERS_AT, Occurrence, by_hand, marker_name, of_happened, of_tick, started_run};
+pub use occurrence::{MARKERS_AT, Occurrence, by_hand, marker_name, of_happened, of_tick, of_versions, started_run};
 pub use versions::{is_for, runs_of_version};
 
 /// Runs that start each other end here: a circle that nobody saw.

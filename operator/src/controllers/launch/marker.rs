@@ -1,25 +1,10 @@
 //! Markers in the store: which Execution an occurrence has started. They outlive their Executions, and refuse a second.
 
-use bytes::Bytes;
 use pintail_api as api;
 use pintail_execution::launch::{MARKERS_AT, marker_name};
-use pintail_storage::{PutOnce, Store, layout};
-use serde::{Deserialize, Serialize};
+use pintail_storage::{Marker, Store, layout};
 
 use crate::controllers::error::ReconcileError;
-
-const FORMAT: u32 = pintail_protocol::of_build(1);
-const MARKER_BYTES: usize = 64 << 10;
-
-/// `<namespace>/triggers/<plan>/<trigger>/<occurrence>`
-#[derive(Serialize, Deserialize)]
-struct Marker {
-    format: u32,
-    execution: String,
-    uid: String,
-    /// For people: the name of the object is a digest of it.
-    occurrence: String,
-}
 
 fn key(namespace: &str, started: &api::StartedBy) -> Result<String, ReconcileError> {
     let trigger = started.name.as_deref().unwrap_or(MARKERS_AT);
@@ -34,29 +19,11 @@ pub async fn claim(
     name: &str,
     uid: &str,
 ) -> Result<bool, ReconcileError> {
-    let key = key(namespace, started)?;
-    let marker = Marker {
-        format: FORMAT,
-        execution: name.to_owned(),
-        uid: uid.to_owned(),
-        occurrence: started.occurrence.clone(),
-    };
-    let text = serde_json::to_vec(&marker).map_err(|error| ReconcileError::Other(error.to_string()))?;
-    match store.put_once(&key, Bytes::from(text)).await? {
-        PutOnce::Created => Ok(true),
-        // It may be this Execution's own, written before a restart.
-        PutOnce::Exists => Ok(read(store, &key).await?.is_none_or(|marker| marker.uid == uid)),
-    }
+    let marker = Marker::new(name, uid, &started.occurrence);
+    Ok(store.claim_occurrence(&key(namespace, started)?, &marker).await?)
 }
 
 /// Whether the occurrence has started an Execution before.
 pub async fn exists(store: &Store, namespace: &str, started: &api::StartedBy) -> Result<bool, ReconcileError> {
-    Ok(read(store, &key(namespace, started)?).await?.is_some())
-}
-
-async fn read(store: &Store, key: &str) -> Result<Option<Marker>, ReconcileError> {
-    let Some(bytes) = store.get(key, MARKER_BYTES).await? else { return Ok(None) };
-    // One that is damaged still says that there was one.
-    let damaged = || Marker { format: FORMAT, execution: String::new(), uid: String::new(), occurrence: String::new() };
-    Ok(Some(serde_json::from_slice(&bytes).unwrap_or_else(|_| damaged())))
+    Ok(store.marker(&key(namespace, started)?).await?.is_some())
 }
