@@ -125,11 +125,8 @@ impl Manifests {
         self.documents.push(document);
         match object {
             Object::Workflow(mut workflow) => {
-                for input in &mut workflow.spec.inputs {
-                    if let Some(default) = &mut input.default {
-                        absolute_uri(default, folder);
-                    }
-                }
+                let defaults = workflow.spec.inputs.iter_mut().filter_map(|input| input.default.as_mut());
+                defaults.for_each(|default| absolute_uri(default, folder));
                 self.workflows.push((position, *workflow));
             }
             Object::Connection(mut connection) => {
@@ -163,9 +160,9 @@ impl Manifests {
             }
             Object::ConfigMap(config_map) => {
                 let document = self.documents.last();
-                self.sql_texts.extend(config_map.data.keys().filter_map(|key| {
-                    Some(((config_map.name.clone(), key.clone()), SqlText::Object(document?.clone())))
-                }));
+                let text =
+                    |key: &String| Some(((config_map.name.clone(), key.clone()), SqlText::Object(document?.clone())));
+                self.sql_texts.extend(config_map.data.keys().filter_map(text));
                 self.config_maps.insert(config_map.name, config_map.data);
             }
             Object::Kustomization(kustomization) => {
@@ -184,8 +181,7 @@ impl Manifests {
                 }
             }
             Object::LaunchPlan(mut plan) => {
-                let triggers = plan.spec.triggers.iter_mut().flat_map(|trigger| trigger.inputs.values_mut());
-                plan.spec.inputs.values_mut().chain(triggers).for_each(|binding| absolute_uri(binding, folder));
+                launch::absolute_uris(&mut plan.spec, folder);
                 self.launch_plans.push((position, *plan));
             }
             Object::Artifact(_) | Object::Other { .. } => {}

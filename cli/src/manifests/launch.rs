@@ -1,6 +1,7 @@
 //! The LaunchPlans of manifests: alone, against their Workflows and Connections, and among each other.
 
 use std::collections::BTreeSet;
+use std::path::Path;
 
 use kube::ResourceExt;
 use pintail_api as api;
@@ -9,7 +10,7 @@ use pintail_plan::{
     compile_launch_plan, nearest, trigger_cycle,
 };
 
-use super::{Manifests, published};
+use super::{Manifests, absolute_uri, published};
 use crate::failure::CommandFailure;
 use crate::place::did_you_mean;
 
@@ -82,4 +83,10 @@ pub fn understand(plan: &api::LaunchPlan) -> Result<PlannedLaunch, CommandFailur
         let lines: Vec<String> = problems.iter().map(ToString::to_string).collect();
         CommandFailure::failed(format!("LaunchPlan {} has problems:\n{}", plan.name_any(), lines.join("\n")))
     })
+}
+
+/// Makes the files that a plan binds absolute, counted from `folder`.
+pub(super) fn absolute_uris(spec: &mut api::LaunchPlanSpec, folder: &Path) {
+    let triggers = spec.triggers.iter_mut().flat_map(|trigger| trigger.inputs.values_mut());
+    spec.inputs.values_mut().chain(triggers).for_each(|binding| absolute_uri(binding, folder));
 }

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use kube::ResourceExt;
 use pintail_api as api;
 use pintail_engine::RunStage;
-use pintail_execution::launch::PlanRun;
+use pintail_execution::launch::{PENDING, PlanRun};
 use pintail_storage::layout::{self, DEFAULT_NAMESPACE};
 
 use crate::failure::CommandFailure;
@@ -17,6 +17,8 @@ use crate::local::records::Records;
 pub struct Known {
     pub plan: String,
     pub run: PlanRun,
+    /// Whether somebody is still to be told of its end.
+    pub tells: bool,
 }
 
 #[derive(Default)]
@@ -84,7 +86,9 @@ impl Board {
         if let Some(plan) = plan.filter(|plan| self.plans.contains(plan))
             && let Some(run) = plan_run(execution)
         {
-            self.runs.insert(name, Known { plan, run });
+            let told = execution.status.as_ref().map(|status| status.notifications.as_slice()).unwrap_or_default();
+            let tells = told.iter().any(|told| told.state == PENDING);
+            self.runs.insert(name, Known { plan, run, tells });
         }
     }
 

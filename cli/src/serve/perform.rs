@@ -17,6 +17,8 @@ use super::server::{Driven, Server, TRY_AGAIN};
 use crate::failure::CommandFailure;
 use crate::local::driver::Watcher;
 use crate::local::lock::RunLock;
+use crate::local::notify::Teller;
+use crate::local::process::RunnerProgram;
 use crate::local::records::Records;
 use crate::local::start::RestoredRun;
 use crate::local::waiting::{Created, Started, create, end, pin};
@@ -144,7 +146,10 @@ impl Server {
                 Verdict::Runs if self.own.len() < runs_at_once() => {
                     let Some(lock) = RunLock::try_take(self.records.store.location(), &name)? else { continue };
                     self.own.insert(name.clone());
-                    self.drivers.spawn(driven(self.records.clone(), Arc::clone(&self.manifests), name, lock));
+                    let asked = self.plans.iter().find(|served| served.launch.name == known.plan);
+                    let asked = asked.map(|served| served.launch.notifications.clone()).unwrap_or_default();
+                    let manifests = Arc::clone(&self.manifests);
+                    self.drivers.spawn(driven(self.records.clone(), manifests, name, asked, lock));
                 }
                 Verdict::Runs => {}
             }
@@ -157,7 +162,7 @@ impl Server {
         let is_folder = matches!(self.records.store.location(), StoreLocation::Folder { .. });
         let run = &known.run;
         let free = !self.own.contains(&run.name) && !self.troubled.contains_key(&run.name);
-        run.stage != RunStage::Ended && free && (run.trigger.is_some() || is_folder)
+        (run.stage != RunStage::Ended || known.tells) && free && (run.trigger.is_some() || is_folder)
     }
 
     /// Whether the plan lets the run start: only runs in its status, which is written by compare and swap, may.
@@ -226,8 +231,17 @@ fn started_by(plan: &str, run: &PlanRun) -> api::StartedBy {
 }
 
 /// Drives a run to its end, from wherever it is.
-async fn driven(records: Records, manifests: Arc<Manifests>, run: String, lock: RunLock) -> Driven {
-    let outcome = drive(&records, &manifests, &run).await;
+async fn driven(
+    records: Records,
+    manifests: Arc<Manifests>,
+    run: String,
+    asked: Vec<api::PlanNotification>,
+    lock: RunLock,
+) -> Driven {
+    let outcome = match drive(&records, &manifests, &run).await {
+        Ok(Some(ended)) => tell(&records, &manifests, &asked, ended).await.map(Some),
+        outcome => outcome,
+    };
     drop(lock);
     Driven { run, outcome }
 }
@@ -251,7 +265,22 @@ async fn drive(
         },
     };
     let watcher = Watcher { progress: Progress::of_many(run), interrupts: None };
-    let ended = restored.drive(records, watcher).await?;
-    // Whoever the plan tells of the end is told here: until `driven` lets the lock go, nobody else writes the record.
-    Ok(Some(ended))
+    restored.drive(records, watcher).await.map(Some)
+}
+
+/// Tells of the end of a run whom its plan asks to. Until `driven` lets the lock go, nobody else writes the record.
+async fn tell(
+    records: &Records,
+    manifests: &Manifests,
+    asked: &[api::PlanNotification],
+    ended: api::Execution,
+) -> Result<api::Execution, CommandFailure> {
+    if asked.is_empty() {
+        return Ok(ended);
+    }
+    let program = RunnerProgram::find(manifests.secrets().clone()).map_err(CommandFailure::failed)?;
+    let teller = Teller { records, program: &program, connections: manifests.connections(), flags: "" };
+    let name = ended.name_any();
+    teller.tell(&name, asked).await?;
+    Ok(records.find(&name).await?.map_or(ended, |stored| stored.execution))
 }

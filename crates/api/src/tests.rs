@@ -92,7 +92,10 @@ fn a_connection_has_exactly_one_kind_with_whole_credentials() {
             "set both of usernameFrom and passwordFrom, or neither",
         ),
         (json!({ "webhook": {} }), "set exactly one of url and urlFrom, or signingKeyFrom alone"),
-        (json!({ "webhook": { "url": "https://x", "urlFrom": from } }), "set exactly one of url and urlFrom, or signingKeyFrom alone"),
+        (
+            json!({ "webhook": { "url": "https://x", "urlFrom": from } }),
+            "set exactly one of url and urlFrom, or signingKeyFrom alone",
+        ),
     ] {
         assert_eq!(connection(wrong.clone()), [message], "{wrong}");
     }

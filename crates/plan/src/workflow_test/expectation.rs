@@ -89,10 +89,7 @@ fn unfit(field: &str, task: &PlannedTask) -> Option<String> {
 
 /// Checks the expected rows against the columns of the results, as `columns` knows them by task and output: each that is
 /// named is there, and each value fits its type. What is not known is not checked.
-pub fn check_expected_rows(
-    test: &PlannedTest,
-    columns: &dyn Fn(&str, &str) -> Option<Columns>,
-) -> Vec<Problem> {
+pub fn check_expected_rows(test: &PlannedTest, columns: &dyn Fn(&str, &str) -> Option<Columns>) -> Vec<Problem> {
     let root = FieldPath::root().field("spec").field("expect");
     let mut problems = Vec::new();
     for (index, expectation) in test.expect.iter().enumerate() {
