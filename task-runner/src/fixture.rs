@@ -149,7 +149,7 @@ mod tests {
         let text = |text: &str| Ok(Some(text.to_owned()));
         let good_texts = [text("1.50"), text("20.0"), text("2024-01-31 10:00:00"), text("[a, NULL]")];
         let rows = [good.iter().collect(), bad.iter().collect()];
-        assert_eq!(reader.values(&columns, &rows[..1]), [good_texts.clone()]);
+        assert_eq!(reader.values(&columns, &rows[..1]), std::slice::from_ref(&good_texts));
         let bad_texts = [Err(()), Ok(None), text("2024-01-31 00:00:00"), text("[]")];
         assert_eq!(reader.values(&columns, &rows), [good_texts, bad_texts]);
     }
