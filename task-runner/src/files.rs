@@ -17,7 +17,10 @@ use crate::workspace::{Environment, SourceFile};
 mod bucket;
 mod folder;
 mod pattern;
+mod watched;
 mod web;
+
+pub(crate) use watched::{ListedFile, Watched};
 
 use bucket::Bucket;
 use folder::Folder;
@@ -53,14 +56,10 @@ enum Place {
     Web(Web),
 }
 
-impl Files {
-    /// Opens a connection; nothing is asked of a server yet. The folder of a connection that is written is made.
-    ///
-    /// # Errors
-    /// `WrongConnection` for another kind, `SecretMissing`, `AccessDenied` without credentials, `NotFound` for a folder that is not there.
-    pub fn open(connection: &Connection, environment: &Environment) -> Result<Self, TaskFailure> {
+impl Place {
+    fn open(connection: &Connection, environment: &Environment) -> Result<Self, TaskFailure> {
         let owner = format!("connection `{}`", connection.name);
-        let place = match &connection.target {
+        match &connection.target {
             ConnectionTarget::Folder { path } => {
                 Folder::open(path, connection.mode == AccessMode::Write).map(Place::Folder)
             }
@@ -74,8 +73,25 @@ impl Files {
             _ => {
                 Err(TaskFailure::permanent("WrongConnection", "it holds no files: use one of kind folder, s3 or http"))
             }
-        };
-        let opened = place.and_then(|place| Ok((place, runtime()?)));
+        }
+    }
+
+    fn uri(&self, path: &str) -> String {
+        match self {
+            Place::Folder(folder) => folder.uri(path),
+            Place::Bucket(bucket) => bucket.uri(path),
+            Place::Web(web) => web.uri(path),
+        }
+    }
+}
+
+impl Files {
+    /// Opens a connection; nothing is asked of a server yet. The folder of a connection that is written is made.
+    ///
+    /// # Errors
+    /// `WrongConnection` for another kind, `SecretMissing`, `AccessDenied` without credentials, `NotFound` for a folder that is not there.
+    pub fn open(connection: &Connection, environment: &Environment) -> Result<Self, TaskFailure> {
+        let opened = Place::open(connection, environment).and_then(|place| Ok((place, runtime()?)));
         let (place, runtime) = opened.map_err(|failure| on_connection(failure, &connection.name))?;
         Ok(Self { connection: connection.name.clone(), place, runtime })
     }
@@ -137,8 +153,8 @@ impl Files {
 
     fn identity(&self, path: &str) -> Result<FileIdentity, TaskFailure> {
         match &self.place {
-            Place::Folder(folder) => folder.head(path),
-            Place::Bucket(bucket) => self.wait(bucket.head(path)),
+            Place::Folder(folder) => folder.head(path).map(|file| file.identity),
+            Place::Bucket(bucket) => self.wait(bucket.head(path)).map(|file| file.identity),
             Place::Web(web) => self.wait(web.head(path)),
         }
     }
@@ -213,11 +229,7 @@ impl Files {
     /// Whole path or URL of a path, without credentials.
     #[must_use]
     pub fn uri(&self, path: &str) -> String {
-        match &self.place {
-            Place::Folder(folder) => folder.uri(path),
-            Place::Bucket(bucket) => bucket.uri(path),
-            Place::Web(web) => web.uri(path),
-        }
+        self.place.uri(path)
     }
 
     /// Whether a path here and one of another connection are the same file.

@@ -4,6 +4,7 @@
 //! order ─> stage inputs ─> Session (DuckDB, locked down) ─> work ─> upload ─> report ─> _commit
 //! ```
 
+pub mod agent;
 pub mod check;
 pub mod failure;
 pub mod interrupt;
@@ -12,6 +13,7 @@ pub mod process;
 pub mod read;
 pub mod run;
 pub mod session;
+pub mod signature;
 pub mod workspace;
 
 mod attach;

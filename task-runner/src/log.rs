@@ -5,7 +5,7 @@ use std::sync::{Mutex, PoisonError};
 
 use bytes::Bytes;
 use jiff::Timestamp;
-use pintail_protocol::WorkOrder;
+use pintail_protocol::{AgentOrder, SecretVariable, WorkOrder};
 
 use crate::workspace::Environment;
 
@@ -26,7 +26,17 @@ impl Log {
     /// A log that knows the values of all secrets of the order.
     #[must_use]
     pub fn new(order: &WorkOrder, environment: &Environment) -> Self {
-        let variables = order.connections.iter().flat_map(|connection| connection.target.secret_variables());
+        Self::without(order.connections.iter().flat_map(|connection| connection.target.secret_variables()), environment)
+    }
+
+    /// A log that knows the values of all secrets of an agent's order.
+    #[must_use]
+    pub fn of_agent(order: &AgentOrder, environment: &Environment) -> Self {
+        let connections = order.connections.iter().flat_map(|connection| connection.target.secret_variables());
+        Self::without(connections.chain(order.events.iter().map(|hook| &hook.signing_key)), environment)
+    }
+
+    fn without<'a>(variables: impl Iterator<Item = &'a SecretVariable>, environment: &Environment) -> Self {
         let store = ["AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"].map(|name| environment.variable(name));
         let values = variables.map(|variable| environment.variable(&variable.0)).chain(store).flatten();
         let mut secrets: Vec<_> = values.filter(|value| value.len() >= SECRET_BYTES).map(str::to_owned).collect();

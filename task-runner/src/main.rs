@@ -1,20 +1,24 @@
 //! `pintail-runner`: executes one work order as a process of its own.
 
 use std::io::Write as _;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use clap::{Args, Parser, Subcommand};
-use pintail_protocol::{ExitCode, FailureClass, WorkOrder};
+use pintail_protocol::{AGENT_PORT, AGENT_TOKEN_PATH, ExitCode, FailureClass, WorkOrder};
+use pintail_task_runner::agent::{HttpSink, run_agent};
 use pintail_task_runner::failure::TaskFailure;
 use pintail_task_runner::interrupt::Interrupt;
 use pintail_task_runner::log::Log;
 use pintail_task_runner::process::{
-    LastWord, end_with_parent, hear_signals, order_from_environment, read_order, request_from_environment, unreported,
+    LastWord, agent_order_from_environment, cancelled_by_signals, end_with_parent, hear_signals,
+    order_from_environment, read_order, request_from_environment, unreported,
 };
 use pintail_task_runner::read::answer;
 use pintail_task_runner::run::{Ending, run_order};
 use pintail_task_runner::workspace::Environment;
+use tokio::net::TcpListener;
 
 /// Executes one work order of Pintail: one committed result, or one failure.
 #[derive(Parser)]
@@ -39,6 +43,22 @@ enum Command {
         #[arg(long, required = true)]
         request_from_environment: bool,
     },
+    /// Watches folders and buckets and takes events, as the order in the variable PINTAIL_AGENT says, until SIGTERM.
+    ///
+    /// A longer order is the object of the store PINTAIL_STORE that PINTAIL_AGENT_OBJECT names.
+    ///
+    /// Exit codes: 0 told to end, 2 the order cannot be read, 6 the address cannot be used.
+    Agent(Agent),
+}
+
+#[derive(Args)]
+struct Agent {
+    /// Address that takes events, `/events/<plan>/<trigger>`, and answers `/healthz`.
+    #[arg(long, value_name = "ADDRESS", default_value_t = SocketAddr::from(([0, 0, 0, 0], AGENT_PORT)))]
+    listen: SocketAddr,
+    /// File with the token for the operator; read for each request.
+    #[arg(long, value_name = "FILE", default_value = AGENT_TOKEN_PATH)]
+    token: PathBuf,
 }
 
 #[derive(Args)]
@@ -70,10 +90,11 @@ fn main() -> std::process::ExitCode {
             last_word.say(&ending.message);
             ending.code
         }
-        Command::Read { .. } => show(&environment).unwrap_or_else(|failure| {
-            eprintln!("{}", failure.to_string().replace('\n', " "));
-            code_of(&failure)
-        }),
+        Command::Read { .. } => show(&environment).unwrap_or_else(|failure| complain(&failure)),
+        Command::Agent(arguments) => match watch(&arguments, &environment) {
+            Ok(()) => return std::process::ExitCode::SUCCESS,
+            Err(failure) => complain(&failure),
+        },
     };
     std::process::ExitCode::from(code as u8)
 }
@@ -102,6 +123,28 @@ fn read(arguments: &Run, environment: &Environment) -> Result<WorkOrder, TaskFai
         Some(path) => read_order(path),
         None => order_from_environment(environment),
     }
+}
+
+/// Until SIGTERM or SIGINT.
+fn watch(arguments: &Agent, environment: &Environment) -> Result<(), TaskFailure> {
+    let order = agent_order_from_environment(environment)?;
+    let sink = Arc::new(HttpSink::new(&order.operator_url, arguments.token.clone())?);
+    let cannot = |error: std::io::Error, what: &str| TaskFailure::from_io(&error, what);
+    let runtime = tokio::runtime::Runtime::new().map_err(|error| cannot(error, "start the agent"))?;
+    let ending = runtime.block_on(async {
+        let stop = cancelled_by_signals()?;
+        let listening = format!("listen on {}", arguments.listen);
+        let listener = TcpListener::bind(arguments.listen).await.map_err(|error| cannot(error, &listening))?;
+        run_agent(order, environment, sink, Some(listener), stop).await
+    });
+    // A listing of a folder cannot be broken off.
+    runtime.shutdown_background();
+    ending
+}
+
+fn complain(failure: &TaskFailure) -> ExitCode {
+    eprintln!("{}", failure.to_string().replace('\n', " "));
+    code_of(failure)
 }
 
 fn show(environment: &Environment) -> Result<ExitCode, TaskFailure> {

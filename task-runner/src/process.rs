@@ -6,12 +6,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use pintail_protocol::{
-    DecodeError, ExitCode, FORMAT, ORDER_BYTES, ORDER_OBJECT_VARIABLE, ORDER_VARIABLE, READ_REQUEST_VARIABLE,
-    ReadRequest, SCRATCH_VARIABLE, STORE_VARIABLE, TERMINATION_MESSAGE_BYTES, TerminationMessage, WorkOrder,
-    decode_order, decode_request, parse_order,
+    AGENT_OBJECT_VARIABLE, AGENT_VARIABLE, AgentOrder, DecodeError, ExitCode, FORMAT, ORDER_BYTES,
+    ORDER_OBJECT_VARIABLE, ORDER_VARIABLE, READ_REQUEST_VARIABLE, ReadRequest, SCRATCH_VARIABLE, STORE_VARIABLE,
+    TERMINATION_MESSAGE_BYTES, TerminationMessage, WorkOrder, decode_agent, decode_order, decode_request, parse_order,
 };
 use pintail_storage::{Store, parse_location};
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio_util::sync::CancellationToken;
 
 use crate::failure::TaskFailure;
 use crate::interrupt::Interrupt;
@@ -49,21 +50,29 @@ pub fn read_order(path: &Path) -> Result<WorkOrder, TaskFailure> {
 /// # Errors
 /// `InvalidOrder`, `NewerFormat`; those of the store, where the order is there.
 pub fn order_from_environment(environment: &Environment) -> Result<WorkOrder, TaskFailure> {
-    let mut order = decode_order(&order_text(environment)?)?;
+    let mut order = decode_order(&order_text(environment, ORDER_VARIABLE, ORDER_OBJECT_VARIABLE)?)?;
     let volume_bytes = environment.variable(SCRATCH_VARIABLE).and_then(|text| text.parse().ok());
     order.resources.scratch_bytes = order.resources.scratch_bytes.or(volume_bytes);
     Ok(order)
 }
 
-fn order_text(environment: &Environment) -> Result<String, TaskFailure> {
+/// Reads the agent's order that the variables hold, or the object of the store that they name.
+///
+/// # Errors
+/// As [`order_from_environment`].
+pub fn agent_order_from_environment(environment: &Environment) -> Result<AgentOrder, TaskFailure> {
+    Ok(decode_agent(&order_text(environment, AGENT_VARIABLE, AGENT_OBJECT_VARIABLE)?)?)
+}
+
+fn order_text(environment: &Environment, variable: &str, object_variable: &str) -> Result<String, TaskFailure> {
     let missing = |name: &str| {
-        let message = format!("the environment holds no work order: the variable {name} is not set");
+        let message = format!("the environment holds no order: the variable {name} is not set");
         TaskFailure::permanent("InvalidOrder", message)
     };
-    if let Some(text) = environment.variable(ORDER_VARIABLE) {
+    if let Some(text) = environment.variable(variable) {
         return Ok(text.to_owned());
     }
-    let name = environment.variable(ORDER_OBJECT_VARIABLE).ok_or_else(|| missing(ORDER_VARIABLE))?;
+    let name = environment.variable(object_variable).ok_or_else(|| missing(variable))?;
     let store = environment.variable(STORE_VARIABLE).ok_or_else(|| missing(STORE_VARIABLE))?;
     let store = Store::connect(&parse_location(store)?)?;
     Ok(crate::files::runtime()?.block_on(store.read_order(name))?)
@@ -145,6 +154,23 @@ pub fn hear_signals(interrupt: Arc<Interrupt>, last_word: Arc<LastWord>) -> Resu
         }
     };
     std::thread::Builder::new().name("signals".to_owned()).spawn(listen).map(drop).map_err(fail)
+}
+
+/// A token that SIGTERM or SIGINT cancels. Called within a runtime.
+///
+/// # Errors
+/// Infrastructure, where the machine gives no handle.
+pub fn cancelled_by_signals() -> Result<CancellationToken, TaskFailure> {
+    let fail = |error: std::io::Error| TaskFailure::from_io(&error, "hear signals");
+    let mut terminate = signal(SignalKind::terminate()).map_err(fail)?;
+    let mut stop = signal(SignalKind::interrupt()).map_err(fail)?;
+    let token = CancellationToken::new();
+    let cancelled = token.clone();
+    tokio::spawn(async move {
+        tokio::select! { _ = terminate.recv() => {}, _ = stop.recv() => {} }
+        cancelled.cancel();
+    });
+    Ok(token)
 }
 
 /// Makes the end of the process that started this one a SIGTERM, and ends now where it is gone already.

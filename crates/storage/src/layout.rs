@@ -11,6 +11,7 @@
 //! <namespace>/revisions/<revision>.json                               what an Execution runs
 //! <namespace>/catalog/<dataset>/<artifact id>.json                    an Artifact
 //! <namespace>/history/date=YYYY-MM-DD/<uid>.json.zst                  the record of a finished run
+//! <namespace>/triggers/<plan>/<trigger>/_seen                         the objects that a trigger has dealt with
 //! ```
 //!
 //! A part of a key is 1 to 240 of `A-Z a-z 0-9 . _ - =`, and starts with a letter or digit. So no part is `..`, hidden or
@@ -204,6 +205,14 @@ pub fn trigger_marker(namespace: &str, plan: &str, trigger: &str, occurrence: &s
 /// Class `Invalid` where a name cannot be part of a key.
 pub fn history(namespace: &str, date: &str, execution_uid: &str) -> Result<String, StoreError> {
     Ok(format!("{}/history/{}/{}.json.zst", part(namespace)?, part(&format!("date={date}"))?, part(execution_uid)?))
+}
+
+/// The objects that a trigger of a LaunchPlan has dealt with.
+///
+/// # Errors
+/// Class `Invalid` where a name cannot be part of a key.
+pub fn seen_objects(namespace: &str, plan: &str, trigger: &str) -> Result<String, StoreError> {
+    Ok(format!("{}/triggers/{}/{}/_seen", part(namespace)?, part(plan)?, part(trigger)?))
 }
 
 /// The last part of a key without `.json`: the name of what a listing found.

@@ -1,6 +1,7 @@
 use std::path::Path;
 
 use futures::TryStreamExt;
+use jiff::Timestamp;
 use object_store::aws::{AmazonS3, AmazonS3Builder, AmazonS3ConfigKey};
 use object_store::buffered::BufWriter;
 use object_store::path::Path as Key;
@@ -10,7 +11,9 @@ use tokio::io::AsyncWriteExt;
 
 use super::folder::not_found;
 use super::pattern::Pattern;
-use super::{CONNECT_TIMEOUT, READ_TIMEOUT, RETRIES, RETRY_TIMEOUT, VISITED, cause, changed, too_many_visited};
+use super::{
+    CONNECT_TIMEOUT, ListedFile, READ_TIMEOUT, RETRIES, RETRY_TIMEOUT, VISITED, cause, changed, too_many_visited,
+};
 use crate::failure::TaskFailure;
 use crate::workspace::Environment;
 
@@ -47,18 +50,34 @@ impl Bucket {
             .map_err(|error| TaskFailure::permanent("InvalidPath", format!("`{path}` cannot be a key: {error}")))
     }
 
-    fn identity(&self, meta: ObjectMeta) -> FileIdentity {
+    fn listed(&self, meta: ObjectMeta) -> ListedFile {
         let full = meta.location.to_string();
         let path = full.strip_prefix(&self.prefix).map_or(full.as_str(), |path| path.trim_start_matches('/'));
         let version = meta.e_tag.or(meta.version).unwrap_or_else(|| meta.last_modified.to_rfc3339());
-        FileIdentity { path: path.to_owned(), bytes: meta.size, version }
+        let modified_at = Timestamp::from_microsecond(meta.last_modified.timestamp_micros());
+        ListedFile {
+            identity: FileIdentity { path: path.to_owned(), bytes: meta.size, version },
+            modified_at: modified_at.unwrap_or(Timestamp::MAX),
+        }
     }
 
     pub async fn list(&self, pattern: &Pattern) -> Result<Vec<FileIdentity>, TaskFailure> {
+        let mut objects = Vec::new();
+        self.visit(pattern, |object| objects.push(object.identity)).await?;
+        let mut files = Vec::new();
+        for object in objects {
+            if object.bytes > 0 || self.is_object(&object.path).await? {
+                files.push(object);
+            }
+        }
+        Ok(files)
+    }
+
+    /// Every object that matches, in no order; also the empty ones that [`Bucket::is_object`] tells apart.
+    pub async fn visit(&self, pattern: &Pattern, mut each: impl FnMut(ListedFile)) -> Result<(), TaskFailure> {
         let below = self.key(&pattern.folder)?;
         let mut objects = self.store.list(Some(&below));
         let mut visited = 0;
-        let mut found = Vec::new();
         while let Some(meta) =
             objects.try_next().await.map_err(|error| self.failure(&error, "list", &pattern.folder))?
         {
@@ -66,16 +85,16 @@ impl Bucket {
             if visited > VISITED {
                 return Err(too_many_visited());
             }
-            let identity = self.identity(meta);
-            if pattern.matches(&identity.path) && (identity.bytes > 0 || self.is_object(&identity.path).await?) {
-                found.push(identity);
+            let object = self.listed(meta);
+            if pattern.matches(&object.identity.path) {
+                each(object);
             }
         }
-        Ok(found)
+        Ok(())
     }
 
     /// Consoles show a folder by an empty object whose key ends in `/`, which a list gives without it.
-    async fn is_object(&self, path: &str) -> Result<bool, TaskFailure> {
+    pub async fn is_object(&self, path: &str) -> Result<bool, TaskFailure> {
         match self.store.head(&self.key(path)?).await {
             Ok(_) => Ok(true),
             Err(object_store::Error::NotFound { .. }) => Ok(false),
@@ -83,9 +102,9 @@ impl Bucket {
         }
     }
 
-    pub async fn head(&self, path: &str) -> Result<FileIdentity, TaskFailure> {
+    pub async fn head(&self, path: &str) -> Result<ListedFile, TaskFailure> {
         let meta = self.store.head(&self.key(path)?).await.map_err(|error| self.failure(&error, "read", path))?;
-        Ok(self.identity(meta))
+        Ok(self.listed(meta))
     }
 
     pub async fn download(&self, file: &FileIdentity, local: &Path) -> Result<u64, TaskFailure> {

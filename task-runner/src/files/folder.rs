@@ -1,13 +1,14 @@
 use std::ffi::OsStr;
-use std::fs::{self, File, Metadata};
+use std::fs::{self, DirEntry, File, FileType, Metadata};
 use std::io::{self, ErrorKind};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
+use jiff::Timestamp;
 use pintail_protocol::FileIdentity;
 
 use super::pattern::Pattern;
-use super::{VISITED, too_many_visited};
+use super::{ListedFile, VISITED, too_many_visited};
 use crate::failure::TaskFailure;
 
 /// Files below a folder. Symbolic links are followed to files inside of it, never out of it.
@@ -42,19 +43,31 @@ impl Folder {
 
     pub fn list(&self, pattern: &Pattern) -> Result<Vec<FileIdentity>, TaskFailure> {
         let mut found = Vec::new();
+        self.visit(pattern, |file| found.push(file.identity))?;
+        Ok(found)
+    }
+
+    /// Every file that matches, in no order.
+    pub fn visit(&self, pattern: &Pattern, mut each: impl FnMut(ListedFile)) -> Result<(), TaskFailure> {
+        let start = self.root.join(&pattern.folder);
+        match self.inside(&start) {
+            Ok(Some(_)) => {}
+            Ok(None) => return Err(outside(&self.uri(&pattern.folder))),
+            Err(error) if is_missing(&error) => return Ok(()),
+            Err(error) => return Err(cannot_list(&error, &start)),
+        }
         let mut visited = 0;
         let mut folders = vec![pattern.folder.clone()];
         while let Some(folder) = folders.pop() {
             let at = self.root.join(&folder);
-            let failed = |error: io::Error| TaskFailure::from_io(&error, &format!("list the folder {}", at.display()));
             let entries = match fs::read_dir(&at) {
                 Ok(entries) => entries,
-                // Not there, or gone since it was seen.
-                Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => continue,
-                Err(error) => return Err(failed(error)),
+                // Gone since it was seen.
+                Err(error) if is_missing(&error) => continue,
+                Err(error) => return Err(cannot_list(&error, &at)),
             };
             for entry in entries {
-                let entry = entry.map_err(failed)?;
+                let entry = entry.map_err(|error| cannot_list(&error, &at))?;
                 visited += 1;
                 if visited > VISITED {
                     return Err(too_many_visited());
@@ -62,32 +75,45 @@ impl Folder {
                 let name = entry.file_name();
                 let Some(name) = name.to_str() else { continue };
                 let path = if folder.is_empty() { name.to_owned() } else { format!("{folder}/{name}") };
-                let is_folder = entry.file_type().map_err(failed)?.is_dir();
-                if is_folder && pattern.depth.is_none_or(|depth| path.split('/').count() < depth) {
+                let kind = entry.file_type().map_err(|error| cannot_list(&error, &at))?;
+                if kind.is_dir() && pattern.depth.is_none_or(|depth| path.split('/').count() < depth) {
                     folders.push(path);
-                } else if !is_folder && pattern.matches(&path) {
-                    found.extend(self.identity_if_there(&path)?);
+                } else if !kind.is_dir() && pattern.matches(&path) {
+                    self.entry(&path, &entry, kind)?.into_iter().for_each(&mut each);
                 }
             }
         }
-        Ok(found)
+        Ok(())
     }
 
-    pub fn head(&self, path: &str) -> Result<FileIdentity, TaskFailure> {
-        self.identity_if_there(path)?.ok_or_else(|| not_found(&self.uri(path)))
+    /// `None` where it is gone since it was seen.
+    fn entry(&self, path: &str, entry: &DirEntry, kind: FileType) -> Result<Option<ListedFile>, TaskFailure> {
+        // Folders are entered without following links, so only a link has to be looked at for where it leads.
+        if !kind.is_file() {
+            return self.listed_if_there(path);
+        }
+        match entry.metadata() {
+            Ok(metadata) => Ok(Some(listed(path, &metadata))),
+            Err(error) if is_missing(&error) => Ok(None),
+            Err(error) => Err(TaskFailure::from_io(&error, &format!("read {}", self.uri(path)))),
+        }
+    }
+
+    pub fn head(&self, path: &str) -> Result<ListedFile, TaskFailure> {
+        self.listed_if_there(path)?.ok_or_else(|| not_found(&self.uri(path)))
     }
 
     /// `None` where there is no file.
-    fn identity_if_there(&self, path: &str) -> Result<Option<FileIdentity>, TaskFailure> {
+    fn listed_if_there(&self, path: &str) -> Result<Option<ListedFile>, TaskFailure> {
         let uri = self.uri(path);
         match self.inside(&self.root.join(path)).and_then(|found| found.map(fs::metadata).transpose()) {
-            Ok(Some(metadata)) if metadata.is_file() => Ok(Some(identity(path, &metadata))),
+            Ok(Some(metadata)) if metadata.is_file() => Ok(Some(listed(path, &metadata))),
             Ok(Some(_)) => Err(TaskFailure::permanent(
                 "NotFound",
                 format!("{uri} is not a file: to read all files in a folder, write `{path}/*`"),
             )),
             Ok(None) => Err(outside(&uri)),
-            Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => Ok(None),
+            Err(error) if is_missing(&error) => Ok(None),
             Err(error) => Err(TaskFailure::from_io(&error, &format!("read {uri}"))),
         }
     }
@@ -153,9 +179,20 @@ fn write_whole(local: &Path, target: &Path, parent: &Path) -> io::Result<()> {
     File::open(parent)?.sync_all()
 }
 
-fn identity(path: &str, metadata: &Metadata) -> FileIdentity {
+fn listed(path: &str, metadata: &Metadata) -> ListedFile {
     let nanoseconds = i128::from(metadata.mtime()) * 1_000_000_000 + i128::from(metadata.mtime_nsec());
-    FileIdentity { path: path.to_owned(), bytes: metadata.len(), version: nanoseconds.to_string() }
+    let identity = FileIdentity { path: path.to_owned(), bytes: metadata.len(), version: nanoseconds.to_string() };
+    // A time that no calendar has is none that says when it arrived.
+    let modified_at = Timestamp::from_nanosecond(nanoseconds).unwrap_or(Timestamp::MAX);
+    ListedFile { identity, modified_at }
+}
+
+fn is_missing(error: &io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory)
+}
+
+fn cannot_list(error: &io::Error, folder: &Path) -> TaskFailure {
+    TaskFailure::from_io(error, &format!("list the folder {}", folder.display()))
 }
 
 pub(super) fn not_found(uri: &str) -> TaskFailure {
