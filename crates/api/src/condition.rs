@@ -82,6 +82,8 @@ pub enum ConditionReason {
     Skipped,
     /// Another Execution ran for the same occurrence before.
     AlreadyStarted,
+    /// The agent that watches objects and takes events for the LaunchPlan does not run.
+    AgentUnavailable,
     /// The Workflow of the LaunchPlan is missing or is not Ready.
     WorkflowUnusable,
     /// The object is valid and usable.
@@ -129,6 +131,7 @@ impl ConditionReason {
             Self::Queued => "Queued",
             Self::Skipped => "Skipped",
             Self::AlreadyStarted => "AlreadyStarted",
+            Self::AgentUnavailable => "AgentUnavailable",
             Self::WorkflowUnusable => "WorkflowUnusable",
             Self::Valid => "Valid",
             Self::Invalid => "Invalid",

@@ -18,7 +18,7 @@ use serde_json::{Value, json};
 
 use super::error::{Attempted, ReconcileError, words};
 use super::event::{self, Happened};
-use super::execution::pod::{MANAGED_BY, MANAGED_BY_LABEL};
+use super::runner::{MANAGED_BY, MANAGED_BY_LABEL};
 use super::object::{Said, conditions, decode, quarantine, ready_conditions, write_status};
 use super::launch::versions;
 use super::unit::Unit;

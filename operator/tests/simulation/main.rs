@@ -24,6 +24,7 @@ mod dice;
 mod examples;
 mod kubelet;
 mod leaders;
+mod occurrences;
 mod random;
 mod server;
 mod store;

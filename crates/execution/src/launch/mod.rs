@@ -19,7 +19,7 @@ use pintail_engine::RunStage;
 use pintail_plan::{PlannedLaunch, PlannedTrigger};
 
 pub use advance::{PlanDecision, PlanFacts, advance_plan};
-pub use occurrence::{MARKERS_AT, Occurrence, by_hand, marker_name, of_happened, of_tick, started_run};
+pub use occurrence::{MARKERS_AT, Occurrence, by_hand, marker_name, of_happened, of_tick, run_of_marker, started_run};
 pub use versions::{is_for, runs_of_version};
 
 /// Runs that start each other end here: a circle that nobody saw.

@@ -35,6 +35,32 @@ pub async fn claim(
     uid: &str,
 ) -> Result<bool, ReconcileError> {
     let key = key(namespace, started)?;
+    match store.put_once(&key, text(started, name, uid)?).await? {
+        PutOnce::Created => Ok(true),
+        // It may be this Execution's own, written before a restart.
+        PutOnce::Exists => Ok(read(store, &key).await?.is_none_or(|marker| marker.uid == uid)),
+    }
+}
+
+/// Claims the occurrence for an Execution that is about to go: its time to refuse others begins now.
+pub async fn renew(
+    store: &Store,
+    namespace: &str,
+    started: &api::StartedBy,
+    name: &str,
+    uid: &str,
+) -> Result<(), ReconcileError> {
+    let key = key(namespace, started)?;
+    let text = text(started, name, uid)?;
+    if store.put_once(&key, text.clone()).await? == PutOnce::Exists
+        && read(store, &key).await?.is_some_and(|marker| marker.uid == uid)
+    {
+        store.put(&key, text).await?;
+    }
+    Ok(())
+}
+
+fn text(started: &api::StartedBy, name: &str, uid: &str) -> Result<Bytes, ReconcileError> {
     let marker = Marker {
         format: FORMAT,
         execution: name.to_owned(),
@@ -42,11 +68,7 @@ pub async fn claim(
         occurrence: started.occurrence.clone(),
     };
     let text = serde_json::to_vec(&marker).map_err(|error| ReconcileError::Other(error.to_string()))?;
-    match store.put_once(&key, Bytes::from(text)).await? {
-        PutOnce::Created => Ok(true),
-        // It may be this Execution's own, written before a restart.
-        PutOnce::Exists => Ok(read(store, &key).await?.is_none_or(|marker| marker.uid == uid)),
-    }
+    Ok(Bytes::from(text))
 }
 
 /// Whether the occurrence has started an Execution before.

@@ -6,7 +6,6 @@ use kube::ResourceExt;
 use kube::core::DynamicObject;
 use pintail_api as api;
 use pintail_execution::launch::{is_full, runs_of_version};
-use pintail_engine::RunStage;
 
 use super::{check, dropped, perform};
 use crate::controllers::error::ReconcileError;
@@ -67,15 +66,14 @@ pub async fn dispatch(
         if runs.is_empty() {
             continue;
         }
-        let known = unit.plan_runs.of(namespace, &launch.name);
-        if is_full(launch, known.iter().filter(|run| run.stage != RunStage::Ended).count()) {
+        if is_full(launch, unit.plan_runs.unended(namespace, &launch.name, unit.context.clock.now())) {
             is_done = false;
             continue;
         }
         for (trigger, run) in runs {
             match run {
                 Ok(run) => perform::create_one(unit, namespace, &run).await?,
-                Err(message) => event::record(&unit.context, object, &dropped(&trigger, &message, 0)).await,
+                Err(message) => event::record(&unit.context, object, &dropped(&trigger, &message, &artifact.name_any())).await,
             }
         }
     }
