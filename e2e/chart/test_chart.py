@@ -139,9 +139,10 @@ def test_no_role_has_a_wildcard_or_reads_a_secret(helm, case):
 
 def test_the_operator_writes_status_by_its_subresource_alone(helm):
     allowed = rules([role for role in of_kind(helm.objects("least"), "ClusterRole") if role["metadata"]["name"] == "pintail-operator"][0])
-    for resource in ("workflows", "connections", "executions"):
+    written = {"workflows": set(), "connections": set(), "launchplans": set(), "executions": {"create", "patch", "delete"}}
+    for resource, expected in written.items():
         writes = {verb for group, name, verb, _ in allowed if (group, name) == ("pintail.dev", resource)} - {"get", "list", "watch"}
-        assert writes <= {"delete"}, (resource, writes)
+        assert writes == expected, (resource, writes)
         assert ("pintail.dev", f"{resource}/status", "patch", "") in allowed
 
 
@@ -176,6 +177,20 @@ def test_the_network_policy_is_for_tasks_and_readers(helm):
     (policy, *_) = [thing for thing in of_kind(helm.objects("namespaces"), "NetworkPolicy") if thing["metadata"]["name"] == "pintail-task"]
     (expression,) = policy["spec"]["podSelector"]["matchExpressions"]
     assert expression == {"key": "app.kubernetes.io/name", "operator": "In", "values": ["pintail-task", "pintail-reader"]}
+
+
+def test_agents_reach_the_operator_and_nobody_else_reaches_its_port(helm):
+    objects = helm.objects("everything")
+    (service,) = [thing for thing in of_kind(objects, "Service") if thing["metadata"]["name"] == "pintail-operator-agents"]
+    pod = the(objects, "Deployment")["spec"]["template"]
+    assert service["spec"]["selector"].items() <= pod["metadata"]["labels"].items()
+    (port,) = [port["containerPort"] for port in pod["spec"]["containers"][0]["ports"] if port["name"] == service["spec"]["ports"][0]["targetPort"]]
+    policies = {thing["metadata"]["name"]: thing["spec"] for thing in of_kind(objects, "NetworkPolicy")}
+    agents = {"app.kubernetes.io/name": "pintail-agent"}
+    rules = [rule for rule in policies["pintail-operator"]["ingress"] if any(allowed["port"] == port for allowed in rule["ports"])]
+    assert [rule["from"] for rule in rules] == [[{"namespaceSelector": {}, "podSelector": {"matchLabels": agents}}]]
+    assert policies["pintail-agent"]["podSelector"] == {"matchLabels": agents}
+    assert any(allowed["port"] == port for rule in policies["pintail-agent"]["egress"] for allowed in rule.get("ports", []))
 
 
 # --- pods

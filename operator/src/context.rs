@@ -3,7 +3,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use pintail_storage::Store;
 
-use crate::{Metrics, Settings};
+use crate::{Desk, Metrics, Settings};
 
 /// Where the time comes from.
 pub trait Clock: Send + Sync {
@@ -28,4 +28,6 @@ pub struct Context {
     pub clock: Arc<dyn Clock>,
     pub settings: Arc<Settings>,
     pub metrics: Metrics,
+    /// Where agents tell of occurrences while the controllers run.
+    pub desk: Desk,
 }

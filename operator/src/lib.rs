@@ -7,6 +7,7 @@
 //! Clock, randomness, Kubernetes client and store come in as arguments ([`Context`]), so that all of it also runs against
 //! an API server and a store in memory.
 
+pub mod agents;
 mod context;
 mod controllers;
 pub mod http;
@@ -16,9 +17,10 @@ mod metrics;
 pub mod process;
 mod requests;
 mod settings;
+mod token;
 
 pub use context::{Clock, Context, SystemClock};
-pub use controllers::{OperatorError, run_controllers};
+pub use controllers::{Desk, OperatorError, Refused, Teller, run_controllers};
 pub use metrics::{Metrics, Reconciled};
 pub use requests::CountRequests;
-pub use settings::{RunnerSettings, Scope, Settings, SettingsError, StoreSettings};
+pub use settings::{AgentSettings, RunnerSettings, Scope, Settings, SettingsError, StoreSettings};

@@ -20,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 use crate::http::Readiness;
 use crate::lease::{Candidate, LEASE_NAME, Leadership};
 use crate::requests::CountRequests;
-use crate::{Context, Metrics, Scope, Settings, SystemClock, http, logging, run_controllers};
+use crate::{Context, Desk, Metrics, Scope, Settings, SystemClock, agents, http, logging, run_controllers};
 
 /// What the cluster or the store lacks is looked for again after this time, then after twice as long, and so on.
 const FIRST_RETRY_AFTER: Duration = Duration::from_secs(1);
@@ -41,6 +41,10 @@ struct Arguments {
     /// Where /healthz, /readyz and /metrics are served.
     #[arg(long, value_name = "ADDRESS", default_value = "0.0.0.0:8080")]
     listen: SocketAddr,
+
+    /// Where agents tell of objects and events that start runs.
+    #[arg(long, value_name = "ADDRESS", default_value = "0.0.0.0:8090")]
+    listen_agents: SocketAddr,
 }
 
 /// Runs `pintail-operator`: until SIGTERM or SIGINT, which is success, or until it can no longer lead, which is not.
@@ -67,7 +71,7 @@ fn start(arguments: &Arguments) -> Result<(), String> {
         .enable_all()
         .build()
         .map_err(|error| format!("cannot start threads: {error}"))?;
-    let result = runtime.block_on(run(arguments.listen, settings, &location));
+    let result = runtime.block_on(run(arguments, settings, &location));
     // Whatever still runs, such as a request that hangs, does not hold the end up.
     runtime.shutdown_background();
     result
@@ -80,22 +84,28 @@ fn read_settings(path: &Path) -> Result<Settings, String> {
     Settings::parse(&text).map_err(|error| format!("cannot use the settings {}: {error}", path.display()))
 }
 
-async fn run(listen: SocketAddr, settings: Settings, location: &StoreLocation) -> Result<(), String> {
+async fn run(arguments: &Arguments, settings: Settings, location: &StoreLocation) -> Result<(), String> {
     let stop = stop_on_signals()?;
     let metrics = Metrics::new().map_err(|error| format!("cannot set up metrics: {error}"))?;
     let readiness = Readiness::default();
+    let listen = arguments.listen;
     let address = http::serve(listen, readiness.clone(), metrics.clone(), CancellationToken::new())
         .await
         .map_err(|error| format!("cannot listen on {listen}: {error}; choose another address by --listen"))?;
     let client = connect(&metrics).await?;
-    tracing::info!(version = env!("CARGO_PKG_VERSION"), %address, store = settings.store.uri, "started");
+    let (desk, listen) = (Desk::default(), arguments.listen_agents);
+    let agents_address = agents::serve(listen, client.clone(), desk.clone())
+        .await
+        .map_err(|error| format!("cannot listen on {listen}: {error}; choose another address by --listen-agents"))?;
+    let version = env!("CARGO_PKG_VERSION");
+    tracing::info!(version, %address, %agents_address, store = settings.store.uri, "started");
 
     let Some(store) = stop.run_until_cancelled(prepare(&client, &settings, location, &readiness)).await else {
         return Ok(());
     };
     let identity = identity();
-    let context =
-        Context { client, store, clock: Arc::new(SystemClock), settings: Arc::new(settings), metrics: metrics.clone() };
+    let (clock, settings) = (Arc::new(SystemClock), Arc::new(settings));
+    let context = Context { client, store, clock, settings, metrics: metrics.clone(), desk };
     let candidate =
         Candidate::new(context.client.clone(), &context.settings.namespace, identity.clone(), context.clock.clone());
     tracing::info!(identity, "ready; waiting for the lease");

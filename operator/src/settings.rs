@@ -13,6 +13,8 @@ pub struct Settings {
     pub scope: Scope,
     pub store: StoreSettings,
     pub runner: RunnerSettings,
+    #[serde(default)]
+    pub agents: AgentSettings,
 }
 
 /// Which namespaces the operator looks after.
@@ -60,6 +62,15 @@ pub struct RunnerSettings {
     pub pod_ttl_seconds: u64,
 }
 
+/// How agents are made.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct AgentSettings {
+    /// Where they reach the operator; the chart's Service if left out.
+    #[serde(default)]
+    pub operator_url: Option<String>,
+}
+
 /// Settings that cannot be read.
 #[derive(Debug, thiserror::Error)]
 #[error("settings: {0}")]
@@ -72,6 +83,15 @@ impl Settings {
     /// Where it is no JSON of this shape.
     pub fn parse(text: &str) -> Result<Self, SettingsError> {
         serde_json::from_str(text).map_err(|error| SettingsError(error.to_string()))
+    }
+
+    /// Where agents reach the operator, without a slash at the end.
+    #[must_use]
+    pub fn operator_url(&self) -> String {
+        match &self.agents.operator_url {
+            Some(url) => url.trim_end_matches('/').to_owned(),
+            None => format!("http://pintail-operator-agents.{}.svc", self.namespace),
+        }
     }
 }
 

@@ -74,19 +74,20 @@ app.kubernetes.io/component: operator
 {{- define "pintail.operatorRules" -}}
 # What people wrote is read, and never written.
 - apiGroups: [pintail.dev]
-  resources: [workflows, connections]
+  resources: [workflows, connections, launchplans]
   verbs: [get, list, watch]
-# Executions are read, and deleted when their time is over.
+# Executions are read, created for what a LaunchPlan waits for, cancelled by a patch to make room for others, and deleted
+# when their time is over.
 - apiGroups: [pintail.dev]
   resources: [executions]
-  verbs: [get, list, watch, delete]
+  verbs: [get, list, watch, create, patch, delete]
 # Versions of datasets are recorded, held by a finalizer while their data is deleted, and deleted when their time is over.
 - apiGroups: [pintail.dev]
   resources: [artifacts]
   verbs: [get, list, watch, create, patch, delete]
 # What came of them is written into their status, and nowhere else.
 - apiGroups: [pintail.dev]
-  resources: [workflows/status, connections/status, executions/status, artifacts/status]
+  resources: [workflows/status, connections/status, executions/status, artifacts/status, launchplans/status]
   verbs: [patch]
 # The revision that a run is pinned to is kept under the name of its content, until no run names it.
 - apiGroups: [apps]
@@ -96,10 +97,15 @@ app.kubernetes.io/component: operator
 - apiGroups: [""]
   resources: [configmaps]
   verbs: [get]
-# A pod for each attempt of a task; a patch lowers its deadline, to stop it and keep its log.
+# A pod for each attempt of a task; a patch lowers its deadline, to stop it and keep its log. An agent in each namespace
+# whose LaunchPlans wait for objects or events.
 - apiGroups: [""]
   resources: [pods]
   verbs: [get, list, watch, create, patch, delete]
+# The Service pintail-agent, where events arrive; it is found again after a restart to be deleted when nothing waits for any.
+- apiGroups: [""]
+  resources: [services]
+  verbs: [get, list, create, delete]
 # What happens is told as Events.
 - apiGroups: [events.k8s.io]
   resources: [events]

@@ -112,8 +112,9 @@ impl Records {
     /// fired is forgotten with its run.
     pub async fn prune(&self, run: &PlanRun, started: &api::StartedBy) -> Result<(), CommandFailure> {
         self.claim(started, &run.name, &run.uid).await?;
-        self.store.delete(&layout::execution(DEFAULT_NAMESPACE, &run.name)?).await?;
-        self.store.delete(&layout::cancellation(DEFAULT_NAMESPACE, &run.name)?).await?;
+        let keys =
+            [layout::execution(DEFAULT_NAMESPACE, &run.name)?, layout::cancellation(DEFAULT_NAMESPACE, &run.name)?];
+        self.store.delete(&keys).await?;
         RunLock::forget(self.store.location(), &run.name);
         let others = self.executions().await?;
         let is_retried =

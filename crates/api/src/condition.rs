@@ -82,6 +82,8 @@ pub enum ConditionReason {
     Skipped,
     /// Another Execution ran for the same occurrence before.
     AlreadyStarted,
+    /// The agent that watches objects and takes events for the LaunchPlan does not run.
+    AgentUnavailable,
     /// The object is valid and usable.
     Valid,
     /// The object has problems, listed in the message.
@@ -127,6 +129,7 @@ impl ConditionReason {
             Self::Queued => "Queued",
             Self::Skipped => "Skipped",
             Self::AlreadyStarted => "AlreadyStarted",
+            Self::AgentUnavailable => "AgentUnavailable",
             Self::Valid => "Valid",
             Self::Invalid => "Invalid",
             Self::Published => "Published",

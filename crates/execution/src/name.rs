@@ -59,7 +59,12 @@ pub fn pod_name(execution: &str, execution_uid: &str, task: &str, item: Option<u
 /// bits: also among millions of occurrences no two share a name.
 #[must_use]
 pub fn occurrence_name(plan: &str, trigger: Option<&str>, key: &str) -> String {
-    format!("{}-{}", head(plan, 46), digest_of(&[plan, trigger.unwrap_or_default(), key], 16))
+    occurrence_run(plan, &digest_of(&[plan, trigger.unwrap_or_default(), key], 16))
+}
+
+/// As [`occurrence_name`], by the digest that it ends with.
+pub(crate) fn occurrence_run(plan: &str, digest: &str) -> String {
+    format!("{}-{digest}", head(plan, 46))
 }
 
 /// A digest of names for a label, where a name may be too long or of other characters.

@@ -25,8 +25,8 @@ pub use cluster::{check_connection_on_cluster, check_execution, check_inputs_on_
 pub use compile::{check_connection, compile, compile_inputs};
 pub use input::{bind_inputs, bind_planned, parse_input_text};
 pub use launch::{
-    LaunchSurroundings, PlannedConcurrency, PlannedDataset, PlannedHistory, PlannedLaunch, PlannedTrigger, TriggerOn,
-    TriggerValue, check_launch_plan, compile_launch_plan, inputs_of, trigger_cycle,
+    LaunchSurroundings, PlannedConcurrency, PlannedDataset, PlannedHistory, PlannedLaunch, PlannedTrigger,
+    REFUSE_AGAIN_FOR, TriggerOn, TriggerValue, check_launch_plan, compile_launch_plan, inputs_of, trigger_cycle,
 };
 pub use model::*;
 pub use problem::{FieldPath, Located, Problem, Segment, nearest};

@@ -6,7 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures::stream::BoxStream;
 use futures::{StreamExt, TryStreamExt};
+use jiff::Timestamp;
 use object_store::aws::AmazonS3Builder;
 use object_store::path::Path;
 use object_store::{
@@ -20,7 +22,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use crate::bucket_error::Trouble;
 use crate::digest::file_digest;
 use crate::folder::{blocking, trouble, verify};
-use crate::{PutOnce, StoreError, StoreErrorClass, Update, Version};
+use crate::{Listed, PutOnce, StoreError, StoreErrorClass, Update, Version};
 
 /// A server that takes no connection fails within this and [`RETRY_TIMEOUT`].
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
@@ -163,15 +165,22 @@ impl Bucket {
         }
     }
 
-    pub(crate) async fn list(&self, folder_key: &str) -> Result<Vec<String>, StoreError> {
+    pub(crate) async fn list(&self, folder_key: &str) -> Result<Vec<Listed>, StoreError> {
         let path = self.path(folder_key)?;
         let root = if self.prefix.is_empty() { 0 } else { self.prefix.len() + 1 };
-        let found = self.store.list(Some(&path)).map_ok(|meta| meta.location.to_string());
-        let paths: Vec<String> =
-            found.try_collect().await.map_err(|error| self.trouble.error("list", folder_key, &error))?;
-        let mut keys: Vec<String> = paths.iter().filter_map(|path| path.get(root..)).map(str::to_owned).collect();
-        keys.sort_unstable();
-        Ok(keys)
+        let listed = |meta: ObjectMeta| {
+            let key = meta.location.as_ref().get(root..).unwrap_or_default().to_owned();
+            let modified_at = Timestamp::from_millisecond(meta.last_modified.timestamp_millis()).unwrap_or_default();
+            Listed { key, modified_at }
+        };
+        let found: Vec<Listed> = self
+            .store
+            .list(Some(&path))
+            .map_ok(listed)
+            .try_collect()
+            .await
+            .map_err(|error| self.trouble.error("list", folder_key, &error))?;
+        Ok(found)
     }
 
     pub(crate) async fn folders(&self, folder_key: &str) -> Result<Vec<String>, StoreError> {
@@ -187,21 +196,28 @@ impl Bucket {
         Ok(names)
     }
 
-    pub(crate) async fn delete(&self, key: &str) -> Result<(), StoreError> {
-        match self.store.delete(&self.path(key)?).await {
-            Err(Error::NotFound { .. }) | Ok(()) => Ok(()),
-            Err(error) => Err(self.trouble.error("delete", key, &error)),
-        }
-    }
-
     pub(crate) async fn delete_folder(&self, folder_key: &str) -> Result<(), StoreError> {
         let path = self.path(folder_key)?;
         let found = self.store.list(Some(&path)).map_ok(|meta| meta.location).boxed();
-        let mut deleted = self.store.delete_stream(found);
+        self.delete_all(folder_key, found).await
+    }
+
+    pub(crate) async fn delete(&self, keys: &[String]) -> Result<(), StoreError> {
+        let Some(first) = keys.first() else { return Ok(()) };
+        let paths: Vec<Path> = keys.iter().map(|key| self.path(key)).collect::<Result<_, _>>()?;
+        self.delete_all(first, futures::stream::iter(paths).map(Ok).boxed()).await
+    }
+
+    async fn delete_all(
+        &self,
+        place: &str,
+        paths: BoxStream<'static, object_store::Result<Path>>,
+    ) -> Result<(), StoreError> {
+        let mut deleted = self.store.delete_stream(paths);
         while let Some(result) = deleted.next().await {
             match result {
                 Err(Error::NotFound { .. }) | Ok(_) => {}
-                Err(error) => return Err(self.trouble.error("delete", folder_key, &error)),
+                Err(error) => return Err(self.trouble.error("delete", place, &error)),
             }
         }
         Ok(())

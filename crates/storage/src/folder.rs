@@ -6,10 +6,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bytes::Bytes;
+use jiff::Timestamp;
 use pintail_protocol::StoredFile;
 
 use crate::digest::{digest, file_digest};
-use crate::{PutOnce, StoreError, StoreErrorClass, Update, Version};
+use crate::{Listed, PutOnce, StoreError, StoreErrorClass, Update, Version};
 
 #[derive(Clone, Debug)]
 pub(crate) struct Folder {
@@ -66,13 +67,12 @@ impl Folder {
         .await
     }
 
-    pub(crate) async fn list(&self, folder_key: &str) -> Result<Vec<String>, StoreError> {
+    pub(crate) async fn list(&self, folder_key: &str) -> Result<Vec<Listed>, StoreError> {
         let (path, folder_key) = (self.root.join(folder_key), folder_key.to_owned());
         blocking(move || {
-            let mut keys = Vec::new();
-            list(&path, &folder_key, &mut keys).map_err(|error| trouble("list", &path, &error))?;
-            keys.sort_unstable();
-            Ok(keys)
+            let mut found = Vec::new();
+            list(&path, &folder_key, &mut found).map_err(|error| trouble("list", &path, &error))?;
+            Ok(found)
         })
         .await
     }
@@ -87,20 +87,22 @@ impl Folder {
         .await
     }
 
-    pub(crate) async fn delete(&self, key: &str) -> Result<(), StoreError> {
-        let path = self.root.join(key);
-        blocking(move || match fs::remove_file(&path) {
+    pub(crate) async fn delete_folder(&self, folder_key: &str) -> Result<(), StoreError> {
+        let path = self.root.join(folder_key);
+        blocking(move || match fs::remove_dir_all(&path) {
             Err(error) if error.kind() != ErrorKind::NotFound => Err(trouble("delete", &path, &error)),
             _ => Ok(()),
         })
         .await
     }
 
-    pub(crate) async fn delete_folder(&self, folder_key: &str) -> Result<(), StoreError> {
-        let path = self.root.join(folder_key);
-        blocking(move || match fs::remove_dir_all(&path) {
-            Err(error) if error.kind() != ErrorKind::NotFound => Err(trouble("delete", &path, &error)),
-            _ => Ok(()),
+    pub(crate) async fn delete(&self, keys: &[String]) -> Result<(), StoreError> {
+        let paths: Vec<PathBuf> = keys.iter().map(|key| self.root.join(key)).collect();
+        blocking(move || {
+            paths.iter().try_for_each(|path| match fs::remove_file(path) {
+                Err(error) if error.kind() != ErrorKind::NotFound => Err(trouble("delete", path, &error)),
+                _ => Ok(()),
+            })
         })
         .await
     }
@@ -250,7 +252,7 @@ fn beside(path: &Path, suffix: &str) -> PathBuf {
     path.with_file_name(format!(".{name}.{suffix}"))
 }
 
-fn list(path: &Path, folder_key: &str, keys: &mut Vec<String>) -> io::Result<()> {
+fn list(path: &Path, folder_key: &str, found: &mut Vec<Listed>) -> io::Result<()> {
     let entries = match fs::read_dir(path) {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
         entries => entries?,
@@ -261,9 +263,17 @@ fn list(path: &Path, folder_key: &str, keys: &mut Vec<String>) -> io::Result<()>
         let Some(name) = name.to_str().filter(|name| !name.starts_with('.')) else { continue };
         let key = format!("{folder_key}/{name}");
         if entry.file_type()?.is_dir() {
-            list(&entry.path(), &key, keys)?;
-        } else {
-            keys.push(key);
+            list(&entry.path(), &key, found)?;
+            continue;
+        }
+        match entry.metadata().and_then(|metadata| metadata.modified()) {
+            Ok(modified) => {
+                let modified_at = Timestamp::try_from(modified).unwrap_or_default();
+                found.push(Listed { key, modified_at });
+            }
+            // It went just now.
+            Err(error) if error.kind() == ErrorKind::NotFound => {}
+            Err(error) => return Err(error),
         }
     }
     Ok(())

@@ -14,6 +14,8 @@
 //! <namespace>/revisions/<revision>.json                               what an Execution runs
 //! <namespace>/catalog/<dataset>/<artifact id>.json                    an Artifact
 //! <namespace>/history/date=YYYY-MM-DD/<uid>.json.zst                  the record of a finished run
+//! <namespace>/agents/<digest>                                         the order of an agent that is too long for its pod
+//! <namespace>/triggers/<plan>/<trigger>/<occurrence>                  says that the occurrence has started a run
 //! <namespace>/triggers/<plan>/<trigger>/_seen                         the objects that a trigger has dealt with
 //! ```
 //!
@@ -210,12 +212,37 @@ pub fn catalog_dataset(namespace: &str, dataset: &str) -> Result<String, StoreEr
     Ok(format!("{}/{}", catalog_folder(namespace)?, part(dataset)?))
 }
 
+/// The order of an agent, by the digest of its text (`blake3:<hex>`).
+///
+/// # Errors
+/// Class `Invalid` where a name cannot be part of a key.
+pub fn agent_order(namespace: &str, digest: &str) -> Result<String, StoreError> {
+    let digest = digest.strip_prefix("blake3:").unwrap_or(digest);
+    Ok(format!("{}/{}", agent_orders(namespace)?, part(digest)?))
+}
+
+/// All orders of agents of a namespace, to list them.
+///
+/// # Errors
+/// Class `Invalid` where a name cannot be part of a key.
+pub fn agent_orders(namespace: &str) -> Result<String, StoreError> {
+    Ok(format!("{}/agents", part(namespace)?))
+}
+
+/// All that is known of the occurrences of a namespace, to list it: a folder for each plan.
+///
+/// # Errors
+/// Class `Invalid` where a name cannot be part of a key.
+pub fn triggers(namespace: &str) -> Result<String, StoreError> {
+    Ok(format!("{}/triggers", part(namespace)?))
+}
+
 /// Says that an occurrence of a trigger has started a run.
 ///
 /// # Errors
 /// Class `Invalid` where a name cannot be part of a key.
 pub fn trigger_marker(namespace: &str, plan: &str, trigger: &str, occurrence: &str) -> Result<String, StoreError> {
-    Ok(format!("{}/triggers/{}/{}/{}", part(namespace)?, part(plan)?, part(trigger)?, part(occurrence)?))
+    Ok(format!("{}/{}/{}/{}", triggers(namespace)?, part(plan)?, part(trigger)?, part(occurrence)?))
 }
 
 /// The record of a finished run. `date` is the day of its end, `YYYY-MM-DD`.
@@ -231,7 +258,7 @@ pub fn history(namespace: &str, date: &str, execution_uid: &str) -> Result<Strin
 /// # Errors
 /// Class `Invalid` where a name cannot be part of a key.
 pub fn seen_objects(namespace: &str, plan: &str, trigger: &str) -> Result<String, StoreError> {
-    Ok(format!("{}/triggers/{}/{}/_seen", part(namespace)?, part(plan)?, part(trigger)?))
+    Ok(format!("{}/{}/{}/_seen", triggers(namespace)?, part(plan)?, part(trigger)?))
 }
 
 /// The last part of a key without `.json`: the name of what a listing found.

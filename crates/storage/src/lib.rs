@@ -32,6 +32,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use jiff::Timestamp;
 use pintail_protocol::{StoreLocation, StoredFile};
 
 pub use commit::CommitOutcome;
@@ -72,6 +73,14 @@ pub enum PutOnce {
 /// Names one content of one key, for [`Store::update`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Version(pub(crate) String);
+
+/// An object as a listing shows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listed {
+    pub key: String,
+    /// When it was written last, by the clock of the store.
+    pub modified_at: Timestamp,
+}
 
 /// What came of [`Store::update`].
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -205,11 +214,21 @@ impl Store {
     /// # Errors
     /// Where it cannot be read.
     pub async fn list(&self, folder_key: &str) -> Result<Vec<String>, StoreError> {
+        Ok(self.list_dated(folder_key).await?.into_iter().map(|listed| listed.key).collect())
+    }
+
+    /// As [`Store::list`], with the time of each.
+    ///
+    /// # Errors
+    /// As [`Store::list`].
+    pub async fn list_dated(&self, folder_key: &str) -> Result<Vec<Listed>, StoreError> {
         layout::check_key(folder_key)?;
-        match &self.backend {
+        let mut found = match &self.backend {
             Backend::Folder(folder) => folder.list(folder_key).await,
             Backend::Bucket(bucket) => bucket.list(folder_key).await,
-        }
+        }?;
+        found.sort_unstable_by(|left, right| left.key.cmp(&right.key));
+        Ok(found)
     }
 
     /// The names of the folders in a folder, sorted; the root is empty.
@@ -226,18 +245,6 @@ impl Store {
         }
     }
 
-    /// Deletes one object. None there is fine.
-    ///
-    /// # Errors
-    /// Where it cannot be deleted.
-    pub async fn delete(&self, key: &str) -> Result<(), StoreError> {
-        layout::check_key(key)?;
-        match &self.backend {
-            Backend::Folder(folder) => folder.delete(key).await,
-            Backend::Bucket(bucket) => bucket.delete(key).await,
-        }
-    }
-
     /// Deletes all in and below a folder. None there is fine.
     ///
     /// # Errors
@@ -247,6 +254,18 @@ impl Store {
         match &self.backend {
             Backend::Folder(folder) => folder.delete_folder(folder_key).await,
             Backend::Bucket(bucket) => bucket.delete_folder(folder_key).await,
+        }
+    }
+
+    /// Deletes objects. None there is fine.
+    ///
+    /// # Errors
+    /// Where one cannot be deleted; others may be gone then.
+    pub async fn delete(&self, keys: &[String]) -> Result<(), StoreError> {
+        keys.iter().try_for_each(|key| layout::check_key(key))?;
+        match &self.backend {
+            Backend::Folder(folder) => folder.delete(keys).await,
+            Backend::Bucket(bucket) => bucket.delete(keys).await,
         }
     }
 

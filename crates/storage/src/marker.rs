@@ -35,13 +35,31 @@ impl Store {
     /// # Errors
     /// Where the marker can neither be read nor written.
     pub async fn claim_occurrence(&self, key: &str, marker: &Marker) -> Result<bool, StoreError> {
-        let text = serde_json::to_vec(marker)
-            .map_err(|error| StoreError::new(StoreErrorClass::Invalid, "write", self.uri(key), error.to_string()))?;
-        match self.put_once(key, Bytes::from(text)).await? {
+        match self.put_once(key, self.text_of(key, marker)?).await? {
             PutOnce::Created => Ok(true),
             // It may be this Execution's own, written before a restart.
             PutOnce::Exists => Ok(self.marker(key).await?.is_none_or(|found| found.uid == marker.uid)),
         }
+    }
+
+    /// As [`Store::claim_occurrence`]; where the Execution has the occurrence, the marker is as new as if written now.
+    ///
+    /// # Errors
+    /// Where it cannot be written.
+    pub async fn renew_occurrence(&self, key: &str, marker: &Marker) -> Result<(), StoreError> {
+        let text = self.text_of(key, marker)?;
+        if self.put_once(key, text.clone()).await? == PutOnce::Exists
+            && self.marker(key).await?.is_some_and(|found| found.uid == marker.uid)
+        {
+            self.put(key, text).await?;
+        }
+        Ok(())
+    }
+
+    fn text_of(&self, key: &str, marker: &Marker) -> Result<Bytes, StoreError> {
+        let text = serde_json::to_vec(marker);
+        text.map(Bytes::from)
+            .map_err(|error| StoreError::new(StoreErrorClass::Invalid, "write", self.uri(key), error.to_string()))
     }
 
     /// The marker of an occurrence that has started an Execution.

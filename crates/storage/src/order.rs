@@ -1,4 +1,4 @@
-//! Work orders that are too long for the environment of their pod.
+//! Orders that are too long for the environment of their pod.
 
 use bytes::Bytes;
 use pintail_protocol::ORDER_BYTES;
@@ -13,7 +13,19 @@ impl Store {
     /// Where it cannot be written.
     pub async fn put_order(&self, namespace: &str, execution_uid: &str, text: String) -> Result<String, StoreError> {
         let digest = digest(text.as_bytes());
-        let key = layout::order(namespace, execution_uid, &digest)?;
+        self.put_text(layout::order(namespace, execution_uid, &digest)?, digest, text).await
+    }
+
+    /// As [`Store::put_order`], of an agent.
+    ///
+    /// # Errors
+    /// Where it cannot be written.
+    pub async fn put_agent_order(&self, namespace: &str, text: String) -> Result<String, StoreError> {
+        let digest = digest(text.as_bytes());
+        self.put_text(layout::agent_order(namespace, &digest)?, digest, text).await
+    }
+
+    async fn put_text(&self, key: String, digest: String, text: String) -> Result<String, StoreError> {
         self.put_once(&key, Bytes::from(text)).await?;
         Ok(format!("{key}#{digest}"))
     }

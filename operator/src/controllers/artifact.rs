@@ -18,9 +18,9 @@ use serde_json::{Value, json};
 
 use super::error::{Attempted, ReconcileError, words};
 use super::event::{self, Happened};
-use super::execution::pod::{MANAGED_BY, MANAGED_BY_LABEL};
 use super::launch::versions;
 use super::object::{Said, conditions, decode, quarantine, ready_conditions, write_status};
+use super::runner::{MANAGED_BY, MANAGED_BY_LABEL};
 use super::unit::Unit;
 
 /// Keeps the object until its data is gone. Only where its policy is `Delete`.

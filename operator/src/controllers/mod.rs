@@ -4,6 +4,7 @@
 //! watches ─> what is known, and a queue a kind ─> reconcile: observe ─> decide (pure) ─> perform
 //! ```
 
+mod agent;
 mod artifact;
 mod connection;
 mod error;
@@ -14,9 +15,12 @@ mod leftovers;
 mod object;
 mod pods;
 mod revision;
+mod runner;
 mod sweep;
 mod unit;
 mod workflow;
+
+pub use agent::occurrence::{Desk, Refused, Teller};
 
 use std::collections::HashMap;
 use std::future::Future;
@@ -54,10 +58,10 @@ pub async fn run_controllers(context: Context, shutdown: CancellationToken) -> R
         Scope::Cluster => vec![None],
         Scope::Namespaces(names) => names.iter().cloned().map(Some).collect(),
     };
-    let units = namespaces.into_iter().map(|namespace| {
-        let unit = Arc::new(Unit::new(context.clone(), namespace));
-        run_unit(unit, shutdown.clone()).boxed()
-    });
+    let units: Vec<_> =
+        namespaces.into_iter().map(|namespace| Arc::new(Unit::new(context.clone(), namespace))).collect();
+    let _open = context.desk.open(&units);
+    let units = units.into_iter().map(|unit| run_unit(unit, shutdown.clone()).boxed());
     futures::future::try_join_all(units).await.map(drop)
 }
 
@@ -74,6 +78,7 @@ async fn run_unit(unit: Arc<Unit>, shutdown: CancellationToken) -> Result<(), Op
         _ = controllers => if shutdown.is_cancelled() { Ok(()) } else { Err(OperatorError::Ended("controllers")) },
         () = follow(&unit) => Err(OperatorError::Ended("watches")),
         () = sweep::sweep(&unit) => Err(OperatorError::Ended("sweeper")),
+        () = agent::run(&unit) => Err(OperatorError::Ended("agents")),
     }
 }
 
@@ -97,6 +102,12 @@ async fn follow(unit: &Unit) {
             workflows.iter().for_each(|workflow| all(workflow, namespace, &unit.workflows));
             unit.enqueue_waiting(namespace);
             unit.enqueue_plans(namespace);
+            // What a plan of it waits for may be there now.
+            unit.launch_plans
+                .within(namespace)
+                .iter()
+                .find(|plan| agent::concerns_agents(plan))
+                .inspect(|_| unit.agents.ask(namespace));
         },
     );
     let executions = unit.follow(
@@ -115,10 +126,22 @@ async fn follow(unit: &Unit) {
         },
         |_| {},
     );
+    tokio::select! {
+        () = workflows => {},
+        () = connections => {},
+        () = executions => {},
+        () = follow_triggers(unit) => {},
+        () = unit.follow_pods() => {},
+    }
+}
+
+/// Keeps known what starts runs: versions of datasets, and the plans that wait.
+async fn follow_triggers(unit: &Unit) {
+    let within = |object: &DynamicObject| object.namespace().unwrap_or_default();
     let artifacts = unit.follow(
         &unit.artifacts,
         |artifact, _| {
-            all(artifact, &within(artifact), &unit.artifacts);
+            unit.artifacts.enqueue(&within(artifact), &artifact.name_any());
             launch::versions::enqueue_plans(unit, artifact);
         },
         |namespace| unit.enqueue_waiting(namespace),
@@ -132,16 +155,17 @@ async fn follow(unit: &Unit) {
             }
             unit.launch_plans.enqueue(&namespace, &name);
             unit.enqueue_waiting_of(&namespace, &name);
+            if agent::concerns_agents(plan) {
+                unit.agents.ask(&namespace);
+            } else {
+                unit.agents.ask_known(&namespace);
+            }
         },
         |_| {},
     );
     tokio::select! {
-        () = workflows => {},
-        () = connections => {},
-        () = executions => {},
         () = artifacts => {},
         () = launch_plans => {},
-        () = unit.follow_pods() => {},
     }
 }
 

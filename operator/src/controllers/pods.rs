@@ -8,6 +8,7 @@ use kube::ResourceExt;
 use kube::runtime::watcher::Event;
 use tokio::sync::watch;
 
+use super::agent::is_agent;
 use super::execution::pod::EXECUTION_UID_LABEL;
 
 /// `(namespace, name)`.
@@ -71,6 +72,15 @@ impl PodCache {
         let inner = self.read();
         let keys = inner.by_execution.get(uid).into_iter().flatten();
         keys.filter_map(|key| inner.pods.get(key).cloned()).collect()
+    }
+
+    /// The agents of a namespace, by name.
+    pub fn agents(&self, namespace: &str) -> Vec<Arc<Pod>> {
+        let inner = self.read();
+        let agents = inner.pods.iter().filter(|((within, _), pod)| within == namespace && is_agent(pod));
+        let mut agents: Vec<_> = agents.map(|(_, pod)| Arc::clone(pod)).collect();
+        agents.sort_unstable_by_key(|pod| pod.name_any());
+        agents
     }
 
     fn read(&self) -> RwLockReadGuard<'_, Inner> {

@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::error::{Attempted, ReconcileError};
-use super::execution::pod::{MANAGED_BY, MANAGED_BY_LABEL};
+use super::runner::{MANAGED_BY, MANAGED_BY_LABEL};
 
 /// ConfigMaps' data by name and key.
 pub type ConfigMaps = BTreeMap<String, BTreeMap<String, String>>;

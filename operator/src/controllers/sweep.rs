@@ -1,4 +1,5 @@
-//! What nobody needs any more, looked for now and then: files of runs that are gone, and revisions that nothing names.
+//! What nobody needs any more, looked for now and then: files of runs that are gone, revisions that nothing names, markers
+//! of occurrences that have refused for long enough.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -10,10 +11,12 @@ use kube::core::DynamicObject;
 use kube::{Api, Resource, ResourceExt};
 use serde_json::Value;
 
+use super::agent;
 use super::error::{Attempted, ReconcileError};
-use super::execution::pod::{MANAGED_BY, MANAGED_BY_LABEL};
+use super::launch;
 use super::leftovers;
 use super::revision;
+use super::runner::{MANAGED_BY, MANAGED_BY_LABEL};
 use super::unit::Unit;
 
 /// Nothing here is urgent.
@@ -48,6 +51,12 @@ async fn sweep_store(unit: &Unit, orphans: &mut Orphans) -> Result<(), Reconcile
     };
     let mut found = BTreeSet::new();
     for namespace in namespaces.into_iter().filter(|name| may_be_namespace(name)) {
+        if let Err(error) = launch::sweep::sweep(unit, &namespace).await {
+            tracing::warn!(namespace, "what is known of occurrences was not swept: {error}");
+        }
+        if let Err(error) = agent::sweep_orders(unit, &namespace).await {
+            tracing::warn!(namespace, "orders of agents were not swept: {error}");
+        }
         match runs_of_nobody(unit, &namespace).await {
             Ok(runs) => found.extend(runs.into_iter().map(|uid| (namespace.clone(), uid))),
             Err(error) => tracing::warn!(namespace, "what runs left was not looked for: {error}"),
@@ -114,7 +123,7 @@ async fn uris(unit: &Unit, namespace: &str) -> Result<BTreeSet<String>, Reconcil
     Ok(artifacts.iter().filter_map(uri).collect())
 }
 
-async fn list(objects: Api<DynamicObject>, namespace: &str) -> Result<Vec<DynamicObject>, ReconcileError> {
+pub async fn list(objects: Api<DynamicObject>, namespace: &str) -> Result<Vec<DynamicObject>, ReconcileError> {
     let listed = objects.list(&ListParams::default()).await;
     listed.attempted(|| format!("list objects of {namespace}")).map(|list| list.items)
 }

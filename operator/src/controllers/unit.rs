@@ -19,11 +19,12 @@ use pintail_api as api;
 use pintail_execution::{Connections, sql_name};
 use tokio::sync::watch;
 
+use super::agent::{Agents, is_agent};
 use super::execution::memory::Memory;
-use super::execution::pod::{MANAGED_BY, MANAGED_BY_LABEL};
 use super::launch::known::{Launches, PlanRuns};
 use super::object::decode;
 use super::pods::{PodCache, trim};
+use super::runner::{MANAGED_BY, MANAGED_BY_LABEL};
 use crate::Context;
 
 /// The objects of one kind, and who is told of those that change.
@@ -107,6 +108,7 @@ pub struct Unit {
     pub launch_plans: Kind,
     pub launches: Launches,
     pub plan_runs: PlanRuns,
+    pub agents: Agents,
     pub pods: PodCache,
     pub memory: Memory,
     /// Held for reading from when a revision is made sure of until a status names it; for writing to collect revisions.
@@ -125,6 +127,7 @@ impl Unit {
             launch_plans: Kind::new::<api::LaunchPlan>(),
             launches: Launches::default(),
             plan_runs: PlanRuns::default(),
+            agents: Agents::default(),
             pods: PodCache::default(),
             memory: Memory::default(),
             revisions: tokio::sync::RwLock::new(()),
@@ -216,8 +219,11 @@ impl Unit {
             match event {
                 Ok(event) => {
                     self.pods.apply(&event);
-                    if let Event::Apply(pod) | Event::InitApply(pod) | Event::Delete(pod) = &event {
-                        self.enqueue_owner(pod);
+                    match &event {
+                        Event::Apply(pod) | Event::InitApply(pod) | Event::Delete(pod) => self.enqueue_owner(pod),
+                        // An agent may have gone unseen.
+                        Event::InitDone => self.agents.ask_all(),
+                        Event::Init => {}
                     }
                 }
                 Err(error) => tracing::warn!(kind = "Pod", "the watch was interrupted: {error}"),
@@ -226,6 +232,9 @@ impl Unit {
     }
 
     fn enqueue_owner(&self, pod: &Pod) {
+        if is_agent(pod) {
+            self.agents.ask(&pod.namespace().unwrap_or_default());
+        }
         let owner = pod.owner_references().iter().find(|owner| owner.kind == "Execution");
         if let Some(owner) = owner {
             self.executions.enqueue(&pod.namespace().unwrap_or_default(), &owner.name);

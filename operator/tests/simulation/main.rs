@@ -26,6 +26,7 @@ mod kubelet;
 mod launches;
 mod leaders;
 mod notifications;
+mod occurrences;
 mod random;
 mod server;
 mod store;

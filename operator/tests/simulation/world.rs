@@ -4,7 +4,9 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use pintail_operator::lease::{Candidate, Leadership};
-use pintail_operator::{Context, Metrics, RunnerSettings, Scope, Settings, StoreSettings, run_controllers};
+use pintail_operator::{
+    AgentSettings, Context, Desk, Metrics, RunnerSettings, Scope, Settings, StoreSettings, run_controllers,
+};
 use pintail_storage::Store;
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
@@ -38,6 +40,8 @@ pub struct World {
     /// A store on which nothing goes wrong.
     pub store: Store,
     pub kubelet: Kubelet,
+    /// Where the replicas are told of occurrences.
+    pub desks: Mutex<Vec<Desk>>,
     /// What goes on by itself.
     background: Mutex<JoinSet<()>>,
 }
@@ -52,6 +56,7 @@ pub struct Replica {
     seed: u64,
     server: Server,
     bucket: Bucket,
+    desk: Desk,
 }
 
 impl World {
@@ -63,7 +68,8 @@ impl World {
         let mut background = JoinSet::new();
         background.spawn(manager::run(server.clone()));
         background.spawn(kubelet.clone().run());
-        let world = Self { seed, server, bucket, store, kubelet, background: Mutex::new(background) };
+        let world =
+            Self { seed, server, bucket, store, kubelet, desks: Mutex::default(), background: Mutex::new(background) };
         world.install();
         world
     }
@@ -101,7 +107,9 @@ impl World {
     /// A replica of the operator that runs from now on.
     pub fn operate(&self, name: &'static str, faults: &Arc<Faults>, has_lease: bool, disturb: fn(&Line, &Server)) {
         let (server, bucket, faults) = (self.server.clone(), self.bucket.clone(), Arc::clone(faults));
-        let replica = Replica { name, faults, has_lease, disturb, seed: self.seed, server, bucket };
+        let desk = Desk::default();
+        self.desks.lock().unwrap().push(desk.clone());
+        let replica = Replica { name, faults, has_lease, disturb, seed: self.seed, server, bucket, desk };
         self.background.lock().unwrap().spawn(replica.run());
     }
 
@@ -212,6 +220,7 @@ impl Replica {
                 allowed_service_accounts: Vec::new(),
                 pod_ttl_seconds: 300,
             },
+            agents: AgentSettings::default(),
         };
         Context {
             client: line.client(),
@@ -219,6 +228,7 @@ impl Replica {
             clock: Arc::new(self.server.clock),
             settings: Arc::new(settings),
             metrics: Metrics::new().unwrap(),
+            desk: self.desk.clone(),
         }
     }
 

@@ -183,12 +183,14 @@ pub struct Rbac {
 #[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct NetworkPolicy {
-    /// Make a NetworkPolicy for the operator, and one for task pods in every namespace that gets `pintail-runner`.
+    /// Make a NetworkPolicy for the operator, and for task pods and agents in every namespace that gets `pintail-runner`.
     pub enabled: bool,
     /// Where the operator may connect to, beside DNS. It needs the API server and the store.
     pub operator_egress: Vec<Object>,
-    /// Where task pods may connect to, beside DNS. They need the store and whatever connections name.
+    /// Where task pods and agents may connect to, beside DNS. They need the store and whatever connections name.
     pub task_egress: Vec<Object>,
+    /// Who may connect to agents. They take events, which are signed.
+    pub agent_ingress: Vec<Object>,
 }
 
 /// What Prometheus is told.
@@ -298,6 +300,7 @@ impl Default for NetworkPolicy {
                     { "ipBlock": { "cidr": "::/0", "except": ["fd00:ec2::254/128"] } },
                 ],
             }))],
+            agent_ingress: vec![object(serde_json::json!({ "ports": [{ "protocol": "TCP", "port": 8080 }] }))],
         }
     }
 }

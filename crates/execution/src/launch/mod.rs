@@ -25,7 +25,9 @@ pub use notification::{
     ATTEMPT_TIMEOUT, FAILED, NotificationPlace, PENDING, attempt_ended, next_attempt, notification_order,
     notification_task, notifications,
 };
-pub use occurrence::{MARKERS_AT, Occurrence, by_hand, marker_name, of_happened, of_tick, of_versions, started_run};
+pub use occurrence::{
+    MARKERS_AT, Occurrence, by_hand, marker_name, of_happened, of_tick, of_versions, run_of_marker, started_run,
+};
 pub use versions::{is_for, runs_of_version};
 
 /// Runs that start each other end here: a circle that nobody saw.

@@ -11,7 +11,7 @@ use pintail_protocol::Happened;
 use serde_json::{Map, Value, json};
 
 use super::DEPTH_MAX;
-use crate::name::occurrence_name;
+use crate::name::{occurrence_name, occurrence_run};
 
 /// Folder of the markers of runs that no trigger started, in place of a trigger's name.
 pub const MARKERS_AT: &str = "by-hand";
@@ -144,6 +144,12 @@ pub fn started_run(
 pub fn marker_name(started: &api::StartedBy) -> String {
     let name = occurrence_name(&started.plan, started.name.as_deref(), &started.occurrence);
     name.rsplit('-').next().unwrap_or(&name).to_owned()
+}
+
+/// The Execution that a marker of a plan speaks of.
+#[must_use]
+pub fn run_of_marker(plan: &str, marker: &str) -> String {
+    occurrence_run(plan, marker)
 }
 
 /// A key that is longer than its field is told by its beginning and its digest.

@@ -34,7 +34,8 @@ const EVERY: Duration = Duration::from_secs(30);
 const QUEUE_LIMIT: u32 = 100;
 const KEEP_SUCCEEDED: usize = 10;
 const KEEP_FAILED: usize = 20;
-const REFUSE_AGAIN_FOR: Duration = Duration::from_secs(90 * 24 * 60 * 60);
+/// Where a plan does not say how long, or is gone.
+pub const REFUSE_AGAIN_FOR: Duration = Duration::from_secs(90 * 24 * 60 * 60);
 
 /// A LaunchPlan that is right as far as it stands alone.
 #[derive(Clone, Debug)]

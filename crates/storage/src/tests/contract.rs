@@ -184,6 +184,39 @@ async fn keys_are_listed_in_order_and_deleted_by_folder() {
     }
 }
 
+#[tokio::test]
+async fn a_listing_tells_when_an_object_was_written_last() {
+    for (store, _scratch) in stores().await {
+        store.put("default/triggers/p/t/a", text(b"x")).await.unwrap();
+        store.put("default/triggers/p/t/b", text(b"x")).await.unwrap();
+        let found = store.list_dated("default/triggers").await.unwrap();
+        assert_eq!(
+            found.iter().map(|listed| &listed.key).collect::<Vec<_>>(),
+            ["default/triggers/p/t/a", "default/triggers/p/t/b"]
+        );
+        // Clocks of buckets tell whole seconds.
+        let recent = jiff::Timestamp::now() - jiff::SignedDuration::from_mins(5);
+        assert!(found.iter().all(|listed| listed.modified_at > recent), "{found:?}");
+        assert!(store.list_dated("default/nothing").await.unwrap().is_empty());
+    }
+}
+
+#[tokio::test]
+async fn objects_are_deleted_by_their_keys_and_others_stay() {
+    for (store, _scratch) in stores().await {
+        let keys = ["default/triggers/p/t/a", "default/triggers/p/t/b", "default/triggers/p/t/c"].map(str::to_owned);
+        for key in &keys {
+            store.put(key, text(b"x")).await.unwrap();
+        }
+        store.delete(&keys[..2]).await.unwrap();
+        store.delete(&keys[..2]).await.unwrap();
+        store.delete(&[]).await.unwrap();
+        assert_eq!(store.list("default/triggers").await.unwrap(), keys[2..]);
+        let error = store.delete(&["../x".to_owned()]).await.unwrap_err();
+        assert_eq!(error.class(), StoreErrorClass::Invalid);
+    }
+}
+
 /// Written, stored, staged: small, empty, and large enough for an upload in parts.
 #[tokio::test]
 async fn a_stored_file_is_staged_with_the_same_bytes() {
@@ -250,6 +283,9 @@ async fn an_order_is_read_as_it_was_stored_or_not_at_all() {
         assert_eq!(store.read_order(&name).await.unwrap(), "KLUv_order");
         let (key, digest) = name.split_once('#').unwrap();
         assert!(key.starts_with("default/runs/5a4c/_orders/"), "{key}");
+        let agents = store.put_agent_order("default", "KLUv_order".to_owned()).await.unwrap();
+        assert_eq!(agents, format!("default/agents/{}#{digest}", digest.trim_start_matches("blake3:")));
+        assert_eq!(store.read_order(&agents).await.unwrap(), "KLUv_order");
         store.put(key, text(b"another")).await.unwrap();
         let class = async |name: &str| store.read_order(name).await.unwrap_err().class();
         assert_eq!(class(&name).await, StoreErrorClass::Corrupt);

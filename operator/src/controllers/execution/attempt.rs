@@ -22,9 +22,10 @@ use super::facts::{
 };
 use super::later;
 use super::memory::{Driven, Starting};
-use super::pod::{IDENTITY_ANNOTATION, OrderText, Owner, PodParts, build, identity_digest};
+use super::pod::{IDENTITY_ANNOTATION, Owner, PodParts, build, identity_digest};
 use super::refusal::{Refusal, refusal};
 use crate::controllers::error::{Attempted, ReconcileError, is_passing};
+use crate::controllers::runner::OrderText;
 use crate::controllers::unit::Unit;
 
 /// The watch shows a created pod within this time, or something went wrong with it.

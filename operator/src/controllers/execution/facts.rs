@@ -192,7 +192,7 @@ fn pod_failure(pod: &Pod) -> Option<Failure> {
     Some(infrastructure("NodeRefused", format!("the node did not run the pod ({reason}): {message}")))
 }
 
-fn waiting(
+pub fn waiting(
     pod: &Pod,
     container: Option<&ContainerStatus>,
     store_secret: Option<&str>,

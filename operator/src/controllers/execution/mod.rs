@@ -2,14 +2,14 @@
 
 mod attempt;
 mod drive;
-mod facts;
+pub mod facts;
 mod finish;
 mod history;
 mod inputs;
 pub mod memory;
 mod notify;
 pub mod pod;
-mod refusal;
+pub mod refusal;
 mod restore;
 mod start;
 mod status;

@@ -3,34 +3,30 @@
 use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::{
-    Affinity, Capabilities, Container, EmptyDirVolumeSource, EnvFromSource, EnvVar, EnvVarSource, LocalObjectReference,
-    ObjectFieldSelector, PersistentVolumeClaimVolumeSource, Pod, PodSecurityContext, PodSpec, ResourceRequirements,
-    SeccompProfile, SecretEnvSource, SecretKeySelector, SecurityContext, Toleration, Volume, VolumeMount,
+    Affinity, Container, EnvVar, PersistentVolumeClaimVolumeSource, Pod, PodSpec, ResourceRequirements, Toleration,
+    Volume,
 };
-use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 use pintail_api as api;
 use pintail_execution::{VOLUMES, label_digest, pod_name};
-use pintail_protocol::{
-    Identity, ORDER_OBJECT_VARIABLE, ORDER_VARIABLE, SCRATCH_VARIABLE, STORE_VARIABLE, WorkOrder, secret_variable,
-};
+use pintail_protocol::{Identity, ORDER_OBJECT_VARIABLE, ORDER_VARIABLE, SCRATCH_VARIABLE, STORE_VARIABLE, WorkOrder};
 use sha2::{Digest, Sha256};
 
 use crate::Settings;
+use crate::controllers::runner::{
+    MANAGED_BY, MANAGED_BY_LABEL, NAME_LABEL, OrderText, SAFE_TO_EVICT, SCRATCH, bytes, container_security, millis,
+    mount, pod_security, pod_uid, pull_secrets, scratch_mount, scratch_volume, secret_references, secret_variables,
+    store_secret, store_variables, variable,
+};
 
 /// Name of the container whose end decides.
 pub const CONTAINER: &str = "task";
-pub const MANAGED_BY_LABEL: &str = "app.kubernetes.io/managed-by";
-pub const MANAGED_BY: &str = "pintail";
 pub const EXECUTION_UID_LABEL: &str = "pintail.dev/execution-uid";
 pub const TASK_ANNOTATION: &str = "pintail.dev/task";
 pub const ATTEMPT_ANNOTATION: &str = "pintail.dev/attempt";
 /// Digest of the identity of the order: who finds the pod knows whether it is the attempt that it wants.
 pub const IDENTITY_ANNOTATION: &str = "pintail.dev/work-order-digest";
 
-/// The runner's user and group in its image.
-const USER: i64 = 65532;
-const SCRATCH: &str = "/scratch";
 const DISK_BYTES: u64 = 10 << 30;
 const DISK_REQUEST_BYTES: u64 = 64 << 20;
 const MEMORY_BYTES: u64 = 1 << 30;
@@ -39,16 +35,6 @@ const CPU_REQUEST_MILLIS: u64 = 100;
 /// A pod ends by itself this long after its task's timeout, counted from when its node took it: the operator may be away,
 /// and images take their time.
 const DEADLINE_SLACK_S: i64 = 600;
-const SAFE_TO_EVICT: &str = "cluster-autoscaler.kubernetes.io/safe-to-evict";
-
-/// How the order reaches the pod.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum OrderText {
-    /// The text itself.
-    Inline(String),
-    /// `<key>#<digest>` of an object of the store.
-    Object(String),
-}
 
 /// Whose attempt it is.
 pub struct Owner<'a> {
@@ -111,7 +97,7 @@ pub fn build(parts: &PodParts) -> Pod {
 fn labels(parts: &PodParts) -> BTreeMap<String, String> {
     let mut labels = parts.options.labels.clone();
     let own = [
-        ("app.kubernetes.io/name", "pintail-task".to_owned()),
+        (NAME_LABEL, "pintail-task".to_owned()),
         (MANAGED_BY_LABEL, MANAGED_BY.to_owned()),
         (EXECUTION_UID_LABEL, parts.owner.uid.to_owned()),
         ("pintail.dev/workflow-digest", label_digest(&[&parts.order.identity.workflow])),
@@ -141,7 +127,6 @@ fn spec(parts: &PodParts) -> PodSpec {
     let options = parts.options;
     let claims = claims(parts);
     let account = options.service_account_name.clone().unwrap_or_else(|| runner.service_account.clone());
-    let secret = |name: &String| LocalObjectReference { name: name.clone() };
     PodSpec {
         containers: vec![container(parts, &claims)],
         volumes: Some(volumes(parts, &claims)),
@@ -153,34 +138,17 @@ fn spec(parts: &PodParts) -> PodSpec {
         node_selector: Some(options.node_selector.clone()).filter(|selector| !selector.is_empty()),
         tolerations: Some(options.tolerations.iter().map(toleration).collect::<Vec<_>>()).filter(|all| !all.is_empty()),
         priority_class_name: options.priority_class_name.clone(),
-        image_pull_secrets: Some(runner.image_pull_secrets.iter().map(secret).collect::<Vec<_>>())
-            .filter(|all| !all.is_empty()),
+        image_pull_secrets: pull_secrets(parts.settings),
         affinity: None::<Affinity>,
-        security_context: Some(PodSecurityContext {
-            run_as_non_root: Some(true),
-            run_as_user: Some(USER),
-            run_as_group: Some(USER),
-            fs_group: Some(USER),
-            // Large volumes are not walked through at every start.
-            fs_group_change_policy: Some("OnRootMismatch".to_owned()),
-            seccomp_profile: Some(SeccompProfile { type_: "RuntimeDefault".to_owned(), localhost_profile: None }),
-            ..PodSecurityContext::default()
-        }),
+        security_context: Some(pod_security()),
         ..PodSpec::default()
     }
 }
 
 fn container(parts: &PodParts, claims: &BTreeMap<&str, bool>) -> Container {
     let runner = &parts.settings.runner;
-    let store_secret = parts.settings.store.secret_name.as_ref();
     let arguments =
         ["--order-from-environment", "--pod-uid", "$(POD_UID)", "--termination-message", "/dev/termination-log"];
-    let mount = |name: &str, path: String, read_only: bool| VolumeMount {
-        name: name.to_owned(),
-        mount_path: path,
-        read_only: read_only.then_some(true),
-        ..VolumeMount::default()
-    };
     let mounts = claims.iter().map(|(claim, writes)| mount(&volume_name(claim), format!("{VOLUMES}/{claim}"), !writes));
     Container {
         name: CONTAINER.to_owned(),
@@ -189,85 +157,33 @@ fn container(parts: &PodParts, claims: &BTreeMap<&str, bool>) -> Container {
         command: Some(vec!["/bin/pintail-runner".to_owned(), "run".to_owned()]),
         args: Some(arguments.map(str::to_owned).to_vec()),
         env: Some(environment(parts)),
-        env_from: store_secret.map(|name| {
-            vec![EnvFromSource {
-                secret_ref: Some(SecretEnvSource { name: name.clone(), optional: None }),
-                ..EnvFromSource::default()
-            }]
-        }),
+        env_from: store_secret(parts.settings),
         resources: Some(resources(&parts.order.resources)),
-        security_context: Some(SecurityContext {
-            allow_privilege_escalation: Some(false),
-            read_only_root_filesystem: Some(true),
-            capabilities: Some(Capabilities { drop: Some(vec!["ALL".to_owned()]), add: None }),
-            ..SecurityContext::default()
-        }),
+        security_context: Some(container_security()),
         termination_message_path: Some("/dev/termination-log".to_owned()),
         termination_message_policy: Some("File".to_owned()),
-        volume_mounts: Some(std::iter::once(mount("scratch", SCRATCH.to_owned(), false)).chain(mounts).collect()),
+        volume_mounts: Some(std::iter::once(scratch_mount()).chain(mounts).collect()),
         ..Container::default()
     }
 }
 
-/// Secrets are only named: the kubelet reads them.
 fn environment(parts: &PodParts) -> Vec<EnvVar> {
-    let plain =
-        |name: &str, value: &str| EnvVar { name: name.to_owned(), value: Some(value.to_owned()), value_from: None };
-    let mut variables = vec![EnvVar {
-        name: "POD_UID".to_owned(),
-        value: None,
-        value_from: Some(EnvVarSource {
-            field_ref: Some(ObjectFieldSelector { field_path: "metadata.uid".to_owned(), api_version: None }),
-            ..EnvVarSource::default()
-        }),
-    }];
-    variables.push(plain("TMPDIR", SCRATCH));
-    variables.push(plain(SCRATCH_VARIABLE, &scratch_bytes(parts.order).to_string()));
+    let mut variables = vec![
+        pod_uid(),
+        variable("TMPDIR", SCRATCH),
+        variable(SCRATCH_VARIABLE, &scratch_bytes(parts.order).to_string()),
+    ];
     match &parts.text {
-        OrderText::Inline(text) => variables.push(plain(ORDER_VARIABLE, text)),
+        OrderText::Inline(text) => variables.push(variable(ORDER_VARIABLE, text)),
         OrderText::Object(object) => {
-            variables.push(plain(ORDER_OBJECT_VARIABLE, object));
-            variables.push(plain(STORE_VARIABLE, &parts.settings.store.uri));
+            variables.push(variable(ORDER_OBJECT_VARIABLE, object));
+            variables.push(variable(STORE_VARIABLE, &parts.settings.store.uri));
         }
     }
-    variables.extend(parts.settings.store.environment.iter().map(|(name, value)| plain(name, &escaped(value))));
+    variables.extend(store_variables(parts.settings));
     let used = parts.order.connections.iter().filter_map(|connection| parts.connections.get(&connection.name));
-    let mut secrets: BTreeMap<String, EnvVar> = BTreeMap::new();
-    for reference in used.flat_map(|connection| secret_references(&connection.spec)) {
-        let name = secret_variable(&reference.name, &reference.key);
-        let selector = SecretKeySelector { name: reference.name.clone(), key: reference.key.clone(), optional: None };
-        let source = EnvVarSource { secret_key_ref: Some(selector), ..EnvVarSource::default() };
-        secrets.insert(name.clone(), EnvVar { name, value: None, value_from: Some(source) });
-    }
-    variables.extend(secrets.into_values());
+    variables.extend(secret_variables(used.flat_map(|connection| secret_references(&connection.spec))));
     variables
-}
-
-/// The kubelet replaces `$(NAME)` in values, and `$$` by `$`.
-fn escaped(value: &str) -> String {
-    value.replace('$', "$$")
-}
-
-/// Every Secret key that a Connection names.
-pub fn secret_references(spec: &api::ConnectionSpec) -> Vec<&api::SecretKeyRef> {
-    let mut values: Vec<Option<&api::SecretValue>> = Vec::new();
-    if let Some(s3) = &spec.s3 {
-        values.extend([s3.access_key_id_from.as_ref(), s3.secret_access_key_from.as_ref()]);
-    }
-    values.extend(spec.http.iter().map(|http| http.bearer_token_from.as_ref()));
-    values.extend(spec.postgres.iter().map(|postgres| postgres.password_from.as_ref()));
-    if let Some(smtp) = &spec.smtp {
-        values.extend([smtp.username_from.as_ref(), smtp.password_from.as_ref()]);
-    }
-    if let Some(webhook) = &spec.webhook {
-        values.extend([
-            webhook.url_from.as_ref(),
-            webhook.bearer_token_from.as_ref(),
-            webhook.signing_key_from.as_ref(),
-        ]);
-    }
-    values.extend(spec.secrets.iter().flat_map(|secrets| secrets.values()).map(Some));
-    values.into_iter().flatten().map(|value| &value.secret_key_ref).collect()
 }
 
 /// The volume claims that the attempt's connections lie on, and whether one of them is written.
@@ -291,12 +207,6 @@ fn scratch_bytes(order: &WorkOrder) -> u64 {
 }
 
 fn volumes(parts: &PodParts, claims: &BTreeMap<&str, bool>) -> Vec<Volume> {
-    let size_limit = bytes(scratch_bytes(parts.order));
-    let scratch = Volume {
-        name: "scratch".to_owned(),
-        empty_dir: Some(EmptyDirVolumeSource { size_limit: Some(size_limit), medium: None }),
-        ..Volume::default()
-    };
     let claims = claims.keys().map(|claim| Volume {
         name: volume_name(claim),
         // Read-only is for the mount: two pods of one node may want it differently.
@@ -306,7 +216,7 @@ fn volumes(parts: &PodParts, claims: &BTreeMap<&str, bool>) -> Vec<Volume> {
         }),
         ..Volume::default()
     });
-    std::iter::once(scratch).chain(claims).collect()
+    std::iter::once(scratch_volume(scratch_bytes(parts.order))).chain(claims).collect()
 }
 
 fn resources(wanted: &pintail_protocol::Resources) -> ResourceRequirements {
@@ -323,14 +233,6 @@ fn resources(wanted: &pintail_protocol::Resources) -> ResourceRequirements {
         ("ephemeral-storage".to_owned(), bytes(disk.unwrap_or(DISK_REQUEST_BYTES))),
     ]);
     ResourceRequirements { limits: Some(limits), requests: Some(requests), claims: None }
-}
-
-fn bytes(count: u64) -> Quantity {
-    Quantity(count.to_string())
-}
-
-fn millis(count: u64) -> Quantity {
-    Quantity(format!("{count}m"))
 }
 
 fn toleration(given: &api::Toleration) -> Toleration {

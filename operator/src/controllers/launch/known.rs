@@ -3,9 +3,11 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use jiff::{SignedDuration, Timestamp};
 use kube::ResourceExt;
 use kube::core::DynamicObject;
 use pintail_api as api;
+use pintail_engine::RunStage;
 use pintail_execution::launch::PlanRun;
 use pintail_plan::{PlannedLaunch, Problem, compile_launch_plan};
 
@@ -48,7 +50,14 @@ impl Launches {
 
 /// The runs of each plan, by their names.
 #[derive(Debug, Default)]
-pub struct PlanRuns(Mutex<HashMap<Key, BTreeMap<String, PlanRun>>>);
+pub struct PlanRuns {
+    known: Mutex<HashMap<Key, BTreeMap<String, PlanRun>>>,
+    /// Those that were created here lately, and when.
+    created: Mutex<HashMap<Key, BTreeMap<String, Timestamp>>>,
+}
+
+/// The watch shows a run within this after it was created, or it is gone already.
+const SHOWN_WITHIN: SignedDuration = SignedDuration::from_secs(10);
 
 impl PlanRuns {
     /// Takes in an Execution that changed or went. Gives the plan that started it.
@@ -74,12 +83,33 @@ impl PlanRuns {
         }
     }
 
+    /// Takes in the name of a run that was created just now, which the watch may not have shown.
+    pub fn created(&self, namespace: &str, plan: &str, name: &str, now: Timestamp) {
+        let mut created = self.created.lock().unwrap_or_else(PoisonError::into_inner);
+        let runs = created.entry((namespace.to_owned(), plan.to_owned())).or_default();
+        runs.retain(|_, at| now.duration_since(*at) < SHOWN_WITHIN);
+        runs.insert(name.to_owned(), now);
+    }
+
+    /// How many runs of a plan have not ended, with those that were created just now.
+    pub fn unended(&self, namespace: &str, plan: &str, now: Timestamp) -> usize {
+        let key = (namespace.to_owned(), plan.to_owned());
+        let runs = self.lock();
+        let known = runs.get(&key);
+        let unended = known.into_iter().flat_map(BTreeMap::values).filter(|run| run.stage != RunStage::Ended).count();
+        let created = self.created.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_new = |(name, at): &(&String, &Timestamp)| {
+            now.duration_since(**at) < SHOWN_WITHIN && !known.is_some_and(|known| known.contains_key(*name))
+        };
+        unended + created.get(&key).into_iter().flatten().filter(is_new).count()
+    }
+
     pub fn of(&self, namespace: &str, plan: &str) -> Vec<PlanRun> {
         let key = (namespace.to_owned(), plan.to_owned());
         self.lock().get(&key).map(|runs| runs.values().cloned().collect()).unwrap_or_default()
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<Key, BTreeMap<String, PlanRun>>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -19,8 +19,19 @@ pub async fn claim(
     name: &str,
     uid: &str,
 ) -> Result<bool, ReconcileError> {
+    Ok(store.claim_occurrence(&key(namespace, started)?, &Marker::new(name, uid, &started.occurrence)).await?)
+}
+
+/// Claims the occurrence for an Execution that is about to go: its time to refuse others begins now.
+pub async fn renew(
+    store: &Store,
+    namespace: &str,
+    started: &api::StartedBy,
+    name: &str,
+    uid: &str,
+) -> Result<(), ReconcileError> {
     let marker = Marker::new(name, uid, &started.occurrence);
-    Ok(store.claim_occurrence(&key(namespace, started)?, &marker).await?)
+    Ok(store.renew_occurrence(&key(namespace, started)?, &marker).await?)
 }
 
 /// Whether the occurrence has started an Execution before.

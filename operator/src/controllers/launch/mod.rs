@@ -5,11 +5,12 @@
 //! plan, its runs, versions ─ advance_plan ─> create runs ─> write status ─> cancel, prune
 //! ```
 
-mod check;
+pub mod check;
 pub mod gate;
 pub mod known;
 pub mod marker;
-mod perform;
+pub mod perform;
+pub mod sweep;
 pub mod versions;
 
 use std::sync::Arc;
@@ -19,9 +20,11 @@ use kube::ResourceExt;
 use kube::core::DynamicObject;
 use kube::runtime::controller::Action;
 use pintail_api as api;
+use pintail_api::ConditionReason as Reason;
 use pintail_execution::launch::{PlanDecision, PlanFacts, advance_plan};
 use pintail_plan::PlannedLaunch;
 
+use super::agent::needs_agent;
 use super::connection::said;
 use super::error::ReconcileError;
 use super::event::{self, Happened};
@@ -51,12 +54,21 @@ pub async fn reconcile(unit: Arc<Unit>, object: Arc<DynamicObject>) -> Result<Ac
         _ => PlanDecision { status: plan.status.clone().unwrap_or_default(), ..PlanDecision::default() },
     };
     perform::create(&unit, &namespace, &decision.create).await?;
-    let (reason, message) = said(&problems);
+    let trouble = compiled
+        .as_ref()
+        .as_ref()
+        .ok()
+        .filter(|launch| needs_agent(launch))
+        .and_then(|_| unit.agents.trouble(&namespace));
+    let (reason, message) = match trouble.as_ref().filter(|_| problems.is_empty()) {
+        Some(trouble) => (Reason::AgentUnavailable, format!("objects and events may start nothing: {trouble}")),
+        None => said(&problems),
+    };
     let generation = plan.metadata.generation;
     let said = Said { reason, message: &message, generation, now };
     let mut status = decision.status.clone();
     status.observed_generation = generation;
-    status.conditions = ready_conditions(&conditions(&object), problems.is_empty(), &said);
+    status.conditions = ready_conditions(&conditions(&object), problems.is_empty() && trouble.is_none(), &said);
     let is_written = write_status(&objects, &object, &status).await?.is_some();
     if is_written && !problems.is_empty() {
         event::record(&unit.context, &object, &super::connection::invalid(generation, &message)).await;
@@ -78,12 +90,12 @@ async fn decide(unit: &Unit, namespace: &str, plan: &api::LaunchPlan, launch: &P
 }
 
 /// What a plan did not start, for people.
-fn dropped(trigger: &str, message: &str, count: i64) -> Happened {
+pub fn dropped(trigger: &str, message: &str, occurrence: &str) -> Happened {
     Happened {
         reason: "OccurrenceDropped",
         action: "Launch",
         warning: true,
         note: format!("trigger {trigger} started no run: {message}"),
-        key: format!("{trigger}/{count}"),
+        key: format!("{trigger}/{occurrence}"),
     }
 }

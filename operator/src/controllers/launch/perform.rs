@@ -21,22 +21,32 @@ pub async fn create(unit: &Unit, namespace: &str, runs: &[api::Execution]) -> Re
 }
 
 pub async fn create_one(unit: &Unit, namespace: &str, run: &api::Execution) -> Result<(), ReconcileError> {
-    let name = run.name_any();
     let Some(started) = &run.spec.trigger else { return Ok(()) };
     if marker::exists(&unit.context.store, namespace, started).await? {
         return Ok(());
     }
+    create_unmarked(unit, namespace, run).await
+}
+
+/// As [`create_one`], where there is no marker.
+pub async fn create_unmarked(unit: &Unit, namespace: &str, run: &api::Execution) -> Result<(), ReconcileError> {
+    let name = run.name_any();
+    let Some(started) = &run.spec.trigger else { return Ok(()) };
     let executions: Api<api::Execution> = Api::namespaced(unit.context.client.clone(), namespace);
     match executions.create(&PostParams::default(), run).await {
         Ok(_) => {
+            let now = unit.context.clock.now();
+            unit.plan_runs.created(namespace, &started.plan, &name, now);
             let kind = trigger_kind(unit, namespace, started);
-            let lag = started.time.parse().ok().map(|at| unit.context.clock.now().duration_since(at));
+            let lag = started.time.parse().ok().map(|at| now.duration_since(at));
             unit.context.metrics.launched(kind, lag.and_then(|lag| std::time::Duration::try_from(lag).ok()));
             Ok(())
         }
         Err(kube::Error::Api(status)) if status.is_already_exists() => {
             let found = executions.get_opt(&name).await.attempted(|| format!("read Execution {name}"))?;
-            if found.is_some_and(|found| found.spec.trigger.as_ref() != Some(started)) {
+            let is_other =
+                |trigger: &api::StartedBy| (&trigger.plan, &trigger.occurrence) != (&started.plan, &started.occurrence);
+            if found.is_some_and(|found| found.spec.trigger.as_ref().is_none_or(is_other)) {
                 tracing::warn!(
                     name,
                     plan = started.plan,
@@ -71,7 +81,7 @@ pub async fn afterwards(
         let count =
             decision.status.triggers.iter().find(|found| found.name == *trigger).map_or(0, |found| found.dropped);
         tracing::warn!(trigger, "no run was started: {message}");
-        event::record(&unit.context, plan, &dropped(trigger, message, count)).await;
+        event::record(&unit.context, plan, &dropped(trigger, message, &count.to_string())).await;
     }
     for name in &decision.cancel {
         cancel(unit, namespace, name).await?;
@@ -99,7 +109,7 @@ async fn prune(unit: &Unit, namespace: &str, plan: &str, run: &PlanRun) -> Resul
         occurrence: run.occurrence.clone(),
         ..api::StartedBy::default()
     };
-    marker::claim(&unit.context.store, namespace, &started, &run.name, &run.uid).await?;
+    marker::renew(&unit.context.store, namespace, &started, &run.name, &run.uid).await?;
     let preconditions = Preconditions { uid: Some(run.uid.clone()), resource_version: None };
     let parameters = DeleteParams { preconditions: Some(preconditions), ..DeleteParams::background() };
     match unit.api(&unit.executions, namespace).delete(&run.name, &parameters).await {

@@ -5,7 +5,6 @@ use std::time::Duration;
 use kube::ResourceExt;
 use kube::core::DynamicObject;
 use pintail_api as api;
-use pintail_engine::RunStage;
 use pintail_execution::launch::{is_full, runs_of_version};
 
 use super::{check, dropped, perform};
@@ -83,15 +82,16 @@ pub async fn dispatch(
         if runs.is_empty() {
             continue;
         }
-        let known = unit.plan_runs.of(namespace, &launch.name);
-        if is_full(launch, known.iter().filter(|run| run.stage != RunStage::Ended).count()) {
+        if is_full(launch, unit.plan_runs.unended(namespace, &launch.name, unit.context.clock.now())) {
             is_done = false;
             continue;
         }
         for (trigger, run) in runs {
             match run {
                 Ok(run) => perform::create_one(unit, namespace, &run).await?,
-                Err(message) => event::record(&unit.context, object, &dropped(&trigger, &message, 0)).await,
+                Err(message) => {
+                    event::record(&unit.context, object, &dropped(&trigger, &message, &artifact.name_any())).await
+                }
             }
         }
     }

@@ -1,5 +1,6 @@
 //! A kubelet and a scheduler without a node: pods live as the script has it.
 
+mod agent;
 pub mod runner;
 pub mod script;
 
@@ -104,7 +105,12 @@ impl Kubelet {
                 let uid = pod["metadata"]["uid"].as_str().unwrap().to_owned();
                 if known.insert(uid.clone()) {
                     let kubelet = self.clone();
-                    lives.spawn(async move { kubelet.live(key, uid, &pod).await });
+                    lives.spawn(async move {
+                        match agent::is_agent(&pod) {
+                            true => agent::live(kubelet, key, uid).await,
+                            false => kubelet.live(key, uid, &pod).await,
+                        }
+                    });
                 }
             }
             tokio::select! {

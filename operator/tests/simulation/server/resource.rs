@@ -20,11 +20,12 @@ const fn known(group: &'static str, plural: &'static str, kind: &'static str) ->
     Resource { group, version: "v1", plural, kind, namespaced: true, has_status: false }
 }
 
-pub static RESOURCES: [Resource; 16] = [
+pub static RESOURCES: [Resource; 17] = [
     Resource { namespaced: false, has_status: true, ..known("", "namespaces", "Namespace") },
     Resource { has_status: true, ..known("", "pods", "Pod") },
     known("", "configmaps", "ConfigMap"),
     known("", "secrets", "Secret"),
+    known("", "services", "Service"),
     known("", "serviceaccounts", "ServiceAccount"),
     known("", "persistentvolumeclaims", "PersistentVolumeClaim"),
     known("", "events", "Event"),
