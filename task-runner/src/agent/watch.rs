@@ -135,8 +135,7 @@ impl Watcher {
         }
         let told = self.tell_all(&found, stop).await;
         let recorded = self.record().await;
-        told.and_then(|()| recorded)
-            .map(|()| if found.more && self.full.is_none() { Next::AtOnce } else { Next::InTurn })
+        told.and(recorded).map(|()| if found.more && self.full.is_none() { Next::AtOnce } else { Next::InTurn })
     }
 
     /// The set, and whether it is to be made for this order first.
