@@ -269,7 +269,7 @@ pub mod tests {
     fn a_token_that_is_signed_with_a_published_key_as_a_secret_is_refused() {
         let signer = Signer::new("k1");
         let header = Header { kid: Some("k1".to_owned()), ..Header::new(Algorithm::HS256) };
-        let secret = EncodingKey::from_secret(serde_json::to_string(&signer.keys).unwrap().as_bytes());
+        let secret = EncodingKey::from_secret(serde_json::to_string(&signer.keys).unwrap().as_bytes()).unwrap();
         let token = encode(&header, &json!({ "aud": "pintail" }), &secret).unwrap();
         assert!(why(&token, &signer.known()).contains("InvalidAlgorithm"));
     }

@@ -211,7 +211,7 @@ fn deleted(steps: &Steps) -> Vec<&str> {
 #[test]
 fn a_pod_gives_way_when_the_next_is_ready() {
     let (old, new) = (pod("old", SINCE, ready()), |status| pod("new", JUST_NOW, status));
-    let made = taken(&[old.clone()], Some("new"));
+    let made = taken(std::slice::from_ref(&old), Some("new"));
     assert!(made.create && made.delete.is_empty());
     let starting = taken(&[new(json!({ "phase": "Pending" })), old.clone()], Some("new"));
     assert!(!starting.create && starting.delete.is_empty() && starting.look_again.is_some());
