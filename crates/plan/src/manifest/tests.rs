@@ -147,6 +147,7 @@ fn the_wrong_manifests_break_every_rule_of_files() {
         Rule::ClusterPath,
         Rule::InvalidSchedule,
         Rule::TriggerCycle,
+        Rule::InvalidTest,
     ];
     let found: std::collections::BTreeSet<Rule> = wrong_manifests()
         .iter()
