@@ -92,7 +92,7 @@ impl Example {
                     self.objects.push(config_map(&generator.name, &data.collect()));
                 }
             }
-            Object::Execution(_) | Object::Artifact(_) | Object::Other { .. } => {}
+            Object::LaunchPlan(_) | Object::Execution(_) | Object::Artifact(_) | Object::Other { .. } => {}
         }
     }
 
