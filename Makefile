@@ -1,8 +1,6 @@
 # The front door. Everything here works from a fresh clone; `make help` lists it.
 
 .DEFAULT_GOAL := help
-# `.ci/run` has built it by then.
-xtask ?= cargo xtask
 .PHONY: help setup build images demo test e2e lint generate bench cluster cluster-down clean
 
 help: ## List what can be made
@@ -30,8 +28,8 @@ e2e: setup build ## Run every example on a Kubernetes, with faults, and compare 
 lint: ## Check formatting, warnings, generated files and layers
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --quiet -- --deny warnings
-	$(xtask) generate --check
-	$(xtask) layers
+	cargo xtask generate --check
+	cargo xtask layers
 
 generate: ## Write crds/, schemas/ and docs/reference/ anew
 	cargo xtask generate
