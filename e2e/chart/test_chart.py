@@ -182,6 +182,8 @@ def test_the_network_policy_is_for_tasks_and_readers(helm):
 def test_agents_reach_the_operator_and_nobody_else_reaches_its_port(helm):
     objects = helm.objects("everything")
     (service,) = [thing for thing in of_kind(objects, "Service") if thing["metadata"]["name"] == "pintail-operator-agents"]
+    (monitored,) = the(objects, "ServiceMonitor")["spec"]["endpoints"]
+    assert monitored["port"] not in {port["name"] for port in service["spec"]["ports"]}
     pod = the(objects, "Deployment")["spec"]["template"]
     assert service["spec"]["selector"].items() <= pod["metadata"]["labels"].items()
     (port,) = [port["containerPort"] for port in pod["spec"]["containers"][0]["ports"] if port["name"] == service["spec"]["ports"][0]["targetPort"]]

@@ -165,7 +165,8 @@ mod tests {
 
     fn occurrence(namespace: &str) -> String {
         let event = json!({ "id": "1", "source": "/s", "event_type": "t", "subject": null, "time": "2026-11-20T12:00:00Z", "data": {} });
-        json!({ "format": 1, "namespace": namespace, "plan": "p", "trigger": "t", "happened": { "Event": event } }).to_string()
+        json!({ "format": 1, "namespace": namespace, "plan": "p", "trigger": "t", "happened": { "Event": event } })
+            .to_string()
     }
 
     #[tokio::test]

@@ -231,7 +231,10 @@ pub mod tests {
     fn a_token_names_the_pod_that_it_was_made_for() {
         let signer = Signer::new("k1");
         let found = teller(&signer.token(|_| {}), &signer.known()).unwrap();
-        assert_eq!((found.namespace.as_str(), found.pod.as_str(), found.pod_uid.as_str()), ("data", "pintail-agent-x", "u1"));
+        assert_eq!(
+            (found.namespace.as_str(), found.pod.as_str(), found.pod_uid.as_str()),
+            ("data", "pintail-agent-x", "u1")
+        );
     }
 
     #[test]
@@ -240,13 +243,19 @@ pub mod tests {
         let keys = signer.known();
         let now = get_current_timestamp();
         for (token, expected) in [
-            (signer.token(|claims| claims["aud"] = json!(["https://kubernetes.default.svc"])), "not for the audience pintail"),
+            (
+                signer.token(|claims| claims["aud"] = json!(["https://kubernetes.default.svc"])),
+                "not for the audience pintail",
+            ),
             (signer.token(|claims| claims["iss"] = json!("https://elsewhere")), "its issuer is not"),
             (signer.token(|claims| claims["exp"] = json!(now - 120)), "ExpiredSignature"),
             (signer.token(|claims| claims["nbf"] = json!(now + 120)), "ImmatureSignature"),
             (signer.token(|claims| drop(claims.as_object_mut().unwrap().remove("aud"))), "aud"),
             (signer.token(|claims| drop(claims.as_object_mut().unwrap().remove("exp"))), "exp"),
-            (signer.token(|claims| drop(claims["kubernetes.io"].as_object_mut().unwrap().remove("pod"))), "bound to no pod"),
+            (
+                signer.token(|claims| drop(claims["kubernetes.io"].as_object_mut().unwrap().remove("pod"))),
+                "bound to no pod",
+            ),
             (other.token(|_| {}), "InvalidSignature"),
             (Signer::new("k2").token(|_| {}), "does not know the key"),
             (String::new(), "not valid"),
@@ -260,7 +269,7 @@ pub mod tests {
     fn a_token_that_is_signed_with_a_published_key_as_a_secret_is_refused() {
         let signer = Signer::new("k1");
         let header = Header { kid: Some("k1".to_owned()), ..Header::new(Algorithm::HS256) };
-        let secret = EncodingKey::from_secret(serde_json::to_string(&signer.keys).unwrap().as_bytes());
+        let secret = EncodingKey::from_secret(serde_json::to_string(&signer.keys).unwrap().as_bytes()).unwrap();
         let token = encode(&header, &json!({ "aud": "pintail" }), &secret).unwrap();
         assert!(why(&token, &signer.known()).contains("InvalidAlgorithm"));
     }

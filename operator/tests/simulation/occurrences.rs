@@ -25,23 +25,37 @@ const EVENTS: usize = 8;
 
 fn install(world: &World) {
     let object = |kind: &str, name: &str, spec: Value| {
-        world.apply(&json!({ "apiVersion": "pintail.dev/v1alpha1", "kind": kind, "metadata": { "name": name }, "spec": spec }));
+        world.apply(
+            &json!({ "apiVersion": "pintail.dev/v1alpha1", "kind": kind, "metadata": { "name": name }, "spec": spec }),
+        );
     };
     let secret = |name: &str| json!({ "secretKeyRef": { "name": name, "key": "key" } });
     object("Connection", "hook", json!({ "webhook": { "signingKeyFrom": secret("hook") } }));
-    object("Connection", "raw", json!({ "s3": { "bucket": "raw", "accessKeyIdFrom": secret("raw"), "secretAccessKeyFrom": secret("raw") } }));
-    object("Workflow", "work", json!({
-        "tasks": [{ "name": "one", "duckdb": { "query": "SELECT 1 AS number" } }],
-        "outputs": [{ "name": "one", "value": "$(tasks.one)" }],
-    }));
-    object("LaunchPlan", "orders", json!({
-        "workflowRef": { "name": "work" },
-        "triggers": [
-            { "name": "hook", "event": { "type": "order", "connection": "hook" } },
-            { "name": "arrivals", "object": { "connection": "raw", "path": "in/*.csv", "every": "5s" } },
-        ],
-        "history": { "keepSucceeded": 2 },
-    }));
+    object(
+        "Connection",
+        "raw",
+        json!({ "s3": { "bucket": "raw", "accessKeyIdFrom": secret("raw"), "secretAccessKeyFrom": secret("raw") } }),
+    );
+    object(
+        "Workflow",
+        "work",
+        json!({
+            "tasks": [{ "name": "one", "duckdb": { "query": "SELECT 1 AS number" } }],
+            "outputs": [{ "name": "one", "value": "$(tasks.one)" }],
+        }),
+    );
+    object(
+        "LaunchPlan",
+        "orders",
+        json!({
+            "workflowRef": { "name": "work" },
+            "triggers": [
+                { "name": "hook", "event": { "type": "order", "connection": "hook" } },
+                { "name": "arrivals", "object": { "connection": "raw", "path": "in/*.csv", "every": "5s" } },
+            ],
+            "history": { "keepSucceeded": 2 },
+        }),
+    );
 }
 
 fn change(world: &World, change: impl FnOnce(&mut Value)) {
@@ -139,10 +153,18 @@ fn an_event_that_is_told_again_over_any_crash_starts_one_run() {
         let mut dice = Dice::of(seed, &"occurrences");
         let fault = |dice: &mut Dice| {
             let time = dice.between(Duration::from_millis(10), Duration::from_secs(60));
-            *dice.pick(&[Fault::StopBefore, Fault::StopAfter, Fault::LoseReply, Fault::Pause(time), Fault::Slow(time), Fault::Refuse(500)])
+            *dice.pick(&[
+                Fault::StopBefore,
+                Fault::StopAfter,
+                Fault::LoseReply,
+                Fault::Pause(time),
+                Fault::Slow(time),
+                Fault::Refuse(500),
+            ])
         };
         let count = if *case == 0 { 0 } else { dice.below(12) };
-        let planned: Vec<_> = (0..count).map(|_| (usize::try_from(dice.below(160)).unwrap() + 1, fault(&mut dice))).collect();
+        let planned: Vec<_> =
+            (0..count).map(|_| (usize::try_from(dice.below(160)).unwrap() + 1, fault(&mut dice))).collect();
         let replicas = if *case % 2 == 0 { 1 } else { 2 };
         let shown = format!("{planned:?}, {replicas} replicas");
         let problems = simulate(async {
@@ -161,12 +183,18 @@ fn an_event_that_is_told_again_over_any_crash_starts_one_run() {
             if names.len() != EVENTS || created.keys().ne(&names) {
                 problems.push(format!("{EVENTS} events started {created:?}, and {names:?} was answered"));
             }
-            problems.extend(created.into_iter().filter(|(_, times)| *times != 1).map(|run| format!("created again: {run:?}")));
+            problems.extend(
+                created.into_iter().filter(|(_, times)| *times != 1).map(|run| format!("created again: {run:?}")),
+            );
             problems
         });
         (!problems.is_empty()).then(|| format!("seed {seed}, {shown}: {problems:#?}"))
     });
-    println!("{HISTORIES} histories of {EVENTS} events, each told three times, seed {}: {} differences", seed(), found.len());
+    println!(
+        "{HISTORIES} histories of {EVENTS} events, each told three times, seed {}: {} differences",
+        seed(),
+        found.len()
+    );
     found.iter().take(5).for_each(|text| println!("{text}"));
     assert!(found.is_empty());
 }
@@ -225,11 +253,14 @@ fn a_plan_whose_agent_cannot_be_made_says_so_until_it_is() {
             let account = Key::new(Resource::named("serviceaccounts"), NAMESPACE, "pintail-runner");
             world.server.apply("user", |objects| objects.delete(&account, &Deletion::default())).unwrap();
             install(&world);
-            let ready = || condition(&world.get("launchplans", "orders").unwrap(), "Ready").cloned().unwrap_or_default();
+            let ready =
+                || condition(&world.get("launchplans", "orders").unwrap(), "Ready").cloned().unwrap_or_default();
             world.until(|| ready()["reason"] == "AgentUnavailable").await;
             assert_eq!(ready()["status"], "False");
             assert!(ready()["message"].as_str().unwrap().contains("pintail-runner"), "{}", ready());
-            world.apply(&json!({ "apiVersion": "v1", "kind": "ServiceAccount", "metadata": { "name": "pintail-runner" } }));
+            world.apply(
+                &json!({ "apiVersion": "v1", "kind": "ServiceAccount", "metadata": { "name": "pintail-runner" } }),
+            );
             world.until(|| ready()["status"] == "True").await;
             world.until(|| teller(&world).is_some()).await;
         };
@@ -252,7 +283,9 @@ fn only_an_agent_of_the_namespace_is_listened_to_and_none_that_is_out_of_date() 
             let refused = desk.tell(&stranger, &told).await.unwrap_err();
             assert!(refused.to_string().contains("is no agent that the operator made"), "{refused}");
             let elsewhere = Occurrence { namespace: "default".to_owned(), ..told.clone() };
-            assert!(desk.tell(&agent, &elsewhere).await.unwrap_err().to_string().contains("tells of namespace default"));
+            assert!(
+                desk.tell(&agent, &elsewhere).await.unwrap_err().to_string().contains("tells of namespace default")
+            );
             // The trigger is another one now.
             change(&world, |plan| plan["spec"]["triggers"][0]["event"]["type"] = json!("other"));
             sleep(Duration::from_millis(500)).await;

@@ -71,7 +71,9 @@ async fn reconcile(unit: &Unit, namespace: &str) -> Result<Option<Duration>, Rec
 async fn ask_those_with_services(unit: &Unit) {
     let services = unit.all::<Service>().list(&ListParams::default().labels(&pod::selector())).await;
     match services {
-        Ok(services) => services.iter().filter_map(ResourceExt::namespace).for_each(|namespace| unit.agents.ask(&namespace)),
+        Ok(services) => {
+            services.iter().filter_map(ResourceExt::namespace).for_each(|namespace| unit.agents.ask(&namespace))
+        }
         Err(error) => tracing::warn!("Services of agents that nobody needs were not looked for: {}", words(&error)),
     }
 }
@@ -109,12 +111,13 @@ struct Kept {
 
 async fn keep_pod(unit: &Unit, namespace: &str, wanted: Option<&Wanted>) -> Result<Kept, ReconcileError> {
     let settings = &unit.context.settings;
-    let built = match wanted.map(|wanted| pod::order_text(wanted).map(|text| (pod::build(wanted, &text.0, settings), text))) {
-        None => None,
-        Some(Ok(built)) => Some(built),
-        Some(Err(pod::NoPod::Store(error))) => return Err(error.into()),
-        Some(Err(error)) => return Ok(Kept { trouble: Some(error.to_string()), look_again: None }),
-    };
+    let built =
+        match wanted.map(|wanted| pod::order_text(wanted).map(|text| (pod::build(wanted, &text.0, settings), text))) {
+            None => None,
+            Some(Ok(built)) => Some(built),
+            Some(Err(pod::NoPod::Store(error))) => return Err(error.into()),
+            Some(Err(error)) => return Ok(Kept { trouble: Some(error.to_string()), look_again: None }),
+        };
     let name = built.as_ref().map(|(pod, _)| pod.name_any());
     let pods = unit.pods.agents(namespace);
     let now = unit.context.clock.now();
@@ -149,7 +152,9 @@ async fn create(pods: &Api<Pod>, pod: &Pod) -> Result<Option<String>, ReconcileE
         Err(kube::Error::Api(status)) => match refusal(&status) {
             // The watch is a little behind.
             Refusal::Exists => Ok(None),
-            Refusal::Wait(waiting) => Ok(Some(format!("the pod {name} waits ({}): {}", waiting.reason, waiting.message))),
+            Refusal::Wait(waiting) => {
+                Ok(Some(format!("the pod {name} waits ({}): {}", waiting.reason, waiting.message)))
+            }
             Refusal::Fail(failure) => Ok(Some(failure.message)),
             Refusal::TryAgain => Err(kube::Error::Api(status)).attempted(|| format!("create pod {name}")),
         },
@@ -177,7 +182,8 @@ async fn keep_service(unit: &Unit, namespace: &str, wanted: bool) -> Result<Opti
     let services: Api<Service> = Api::namespaced(unit.context.client.clone(), namespace);
     let found = services.get_opt(pod::NAME).await.attempted(|| format!("read Service {}", pod::NAME))?;
     let service = pod::service(namespace);
-    let is_ours = |found: &Service| service.labels().iter().all(|(name, value)| found.labels().get(name) == Some(value));
+    let is_ours =
+        |found: &Service| service.labels().iter().all(|(name, value)| found.labels().get(name) == Some(value));
     match found {
         Some(found) if !is_ours(&found) && wanted => {
             Ok(Some(format!("there is a Service {} that is not Pintail's: delete it, or no event arrives", pod::NAME)))

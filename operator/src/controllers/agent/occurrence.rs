@@ -151,7 +151,9 @@ pub fn decide(
     match (&occurrence.happened, &trigger.on) {
         (Happened::Object(_), TriggerOn::Object { .. }) => {}
         (Happened::Event(event), TriggerOn::Event { .. }) if event.time < since => {
-            return Ok(Decided::Nothing(format!("it happened before {since}, when the trigger was written, changed or resumed")));
+            return Ok(Decided::Nothing(format!(
+                "it happened before {since}, when the trigger was written, changed or resumed"
+            )));
         }
         (Happened::Event(_), TriggerOn::Event { .. }) => {}
         _ => return Ok(Decided::Nothing(format!("trigger {} waits for something else", trigger.name))),
@@ -192,8 +194,18 @@ async fn start(
     }
 }
 
-async fn tell_of_dropped(unit: &Unit, plan: &DynamicObject, occurrence: &Occurrence, reason: String) -> OccurrenceAnswer {
-    tracing::warn!(namespace = occurrence.namespace, plan = occurrence.plan, trigger = occurrence.trigger, "no run was started: {reason}");
+async fn tell_of_dropped(
+    unit: &Unit,
+    plan: &DynamicObject,
+    occurrence: &Occurrence,
+    reason: String,
+) -> OccurrenceAnswer {
+    tracing::warn!(
+        namespace = occurrence.namespace,
+        plan = occurrence.plan,
+        trigger = occurrence.trigger,
+        "no run was started: {reason}"
+    );
     let key = of_happened(&occurrence.happened).key;
     event::record(&unit.context, plan, &dropped(&occurrence.trigger, &reason, &key)).await;
     nothing(reason)

@@ -41,12 +41,15 @@ pub fn wanted(
     store: &StoreLocation,
     operator_url: &str,
 ) -> Option<Wanted> {
-    let mut parts = Parts { connections, used: BTreeMap::new(), secrets: Vec::new(), objects: Vec::new(), events: Vec::new() };
+    let mut parts =
+        Parts { connections, used: BTreeMap::new(), secrets: Vec::new(), objects: Vec::new(), events: Vec::new() };
     let mut since = None;
     let mut owner = None;
     for plan in plans.iter().filter(|plan| !plan.launch.suspended && !plan.status.suspended) {
         for trigger in &plan.launch.triggers {
-            let Some(recorded) = recorded(plan.status, trigger).and_then(|found| found.since.parse().ok()) else { continue };
+            let Some(recorded) = recorded(plan.status, trigger).and_then(|found| found.since.parse().ok()) else {
+                continue;
+            };
             if parts.add(&plan.launch.name, trigger, recorded).is_some() {
                 since = since.max(Some(recorded));
                 owner.get_or_insert_with(|| (plan.launch.name.clone(), plan.uid.to_owned()));
@@ -69,7 +72,8 @@ pub fn wanted(
 
 /// Whether a plan has triggers that an agent looks after.
 pub fn needs_agent(launch: &PlannedLaunch) -> bool {
-    let is_for_agents = |trigger: &PlannedTrigger| matches!(trigger.on, TriggerOn::Object { .. } | TriggerOn::Event { .. });
+    let is_for_agents =
+        |trigger: &PlannedTrigger| matches!(trigger.on, TriggerOn::Object { .. } | TriggerOn::Event { .. });
     !launch.suspended && launch.triggers.iter().any(is_for_agents)
 }
 

@@ -58,7 +58,11 @@ pub fn steps(pods: &[Arc<Pod>], wanted: Option<&str>, store_secret: Option<&str>
     let made_at = current.metadata.creation_timestamp.as_ref().map_or(now, |Time(at)| *at);
     if has_ended(current) {
         let at = made_at.saturating_add(MADE_AGAIN_AFTER).unwrap_or(now);
-        if at <= now { steps.delete.push(reference(current)) } else { look_at(&mut steps, Some(at), now) }
+        if at <= now {
+            steps.delete.push(reference(current))
+        } else {
+            look_at(&mut steps, Some(at), now)
+        }
         return steps;
     }
     let late = made_at.saturating_add(STARTS_WITHIN).unwrap_or(now);

@@ -7,7 +7,7 @@ use pintail_api as api;
 use pintail_execution::Connections;
 use pintail_plan::{PlannedLaunch, compile_launch_plan};
 use pintail_protocol::{
-    ArrivedObject, FORMAT, Happened, Occurrence, ORDER_VARIABLE_BYTES, ReceivedEvent, StoreLocation, decode_agent,
+    ArrivedObject, FORMAT, Happened, ORDER_VARIABLE_BYTES, Occurrence, ReceivedEvent, StoreLocation, decode_agent,
 };
 use serde_json::{Value, json};
 
@@ -37,7 +37,10 @@ fn settings() -> Settings {
 fn connections() -> Connections {
     let secret = |name: &str, key: &str| json!({ "secretKeyRef": { "name": name, "key": key } });
     let specs = [
-        ("raw", json!({ "s3": { "bucket": "raw", "prefix": "in", "accessKeyIdFrom": secret("raw", "id"), "secretAccessKeyFrom": secret("raw", "key") } })),
+        (
+            "raw",
+            json!({ "s3": { "bucket": "raw", "prefix": "in", "accessKeyIdFrom": secret("raw", "id"), "secretAccessKeyFrom": secret("raw", "key") } }),
+        ),
         ("hook", json!({ "webhook": { "urlFrom": secret("chat", "url"), "signingKeyFrom": secret("hook", "key") } })),
         ("laptop", json!({ "folder": { "path": "data" } })),
         ("mail", json!({ "smtp": { "host": "mail", "from": "a@example.com" } })),
@@ -50,7 +53,8 @@ fn connections() -> Connections {
 }
 
 fn launch(name: &str, triggers: Value) -> PlannedLaunch {
-    let plan = json!({ "metadata": { "name": name }, "spec": { "workflowRef": { "name": "w" }, "triggers": triggers } });
+    let plan =
+        json!({ "metadata": { "name": name }, "spec": { "workflowRef": { "name": "w" }, "triggers": triggers } });
     compile_launch_plan(&serde_json::from_value(plan).expect("a plan")).expect("a valid plan")
 }
 
@@ -66,10 +70,13 @@ fn status(launch: &PlannedLaunch) -> api::LaunchPlanStatus {
 }
 
 fn arrivals() -> PlannedLaunch {
-    launch("arrivals", json!([
-        { "name": "files", "object": { "connection": "raw", "path": "*.csv", "every": "5s", "start": "Beginning" } },
-        { "name": "nightly", "schedule": { "cron": "0 2 * * *" } },
-    ]))
+    launch(
+        "arrivals",
+        json!([
+            { "name": "files", "object": { "connection": "raw", "path": "*.csv", "every": "5s", "start": "Beginning" } },
+            { "name": "nightly", "schedule": { "cron": "0 2 * * *" } },
+        ]),
+    )
 }
 
 fn orders() -> PlannedLaunch {
@@ -79,7 +86,13 @@ fn orders() -> PlannedLaunch {
 fn of(plans: &[(&PlannedLaunch, &api::LaunchPlanStatus)]) -> Option<Wanted> {
     let store = StoreLocation::S3 { bucket: "lake".to_owned(), prefix: "pintail".to_owned() };
     let known = plans.iter().map(|(launch, status)| KnownPlan { uid: "p1", launch, status });
-    wanted("data", &known.collect::<Vec<_>>(), &connections(), &store, "http://pintail-operator-agents.pintail-system.svc")
+    wanted(
+        "data",
+        &known.collect::<Vec<_>>(),
+        &connections(),
+        &store,
+        "http://pintail-operator-agents.pintail-system.svc",
+    )
 }
 
 fn both() -> Wanted {
@@ -160,7 +173,8 @@ fn an_order_that_is_too_long_for_a_variable_is_an_object_of_the_store() {
     assert!(object.starts_with("data/agents/") && object.contains("#blake3:"), "{object}");
     let pod = build(&wanted, &text, &settings());
     let variables = pod.spec.unwrap().containers.remove(0).env.unwrap();
-    let value = |name: &str| variables.iter().find(|variable| variable.name == name).and_then(|found| found.value.clone());
+    let value =
+        |name: &str| variables.iter().find(|variable| variable.name == name).and_then(|found| found.value.clone());
     assert_eq!(value("PINTAIL_AGENT_OBJECT").as_ref(), Some(object));
     assert_eq!(value("PINTAIL_STORE").as_deref(), Some("s3://lake/pintail"));
     assert_eq!(value("PINTAIL_AGENT"), None);
@@ -197,7 +211,7 @@ fn deleted(steps: &Steps) -> Vec<&str> {
 #[test]
 fn a_pod_gives_way_when_the_next_is_ready() {
     let (old, new) = (pod("old", SINCE, ready()), |status| pod("new", JUST_NOW, status));
-    let made = taken(&[old.clone()], Some("new"));
+    let made = taken(std::slice::from_ref(&old), Some("new"));
     assert!(made.create && made.delete.is_empty());
     let starting = taken(&[new(json!({ "phase": "Pending" })), old.clone()], Some("new"));
     assert!(!starting.create && starting.delete.is_empty() && starting.look_again.is_some());
