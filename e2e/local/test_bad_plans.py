@@ -116,7 +116,7 @@ SPOILED = {
     "a dataset that starts what publishes it": (
         "name: new_rides\n          where: $(artifact.rows > 0)\n      inputs:\n        rides: $(trigger.artifacts.new_rides)",
         "name: longest_rides",
-        "trigger-cycle", "- name: nightly", "rides -> rides",
+        "trigger-cycle", "triggers:\n    - name", "rides -> rides",
     ),
     "a path that leaves the connection": ("rides-*.csv", "../rides-*.csv", "invalid-path", "../rides", ".."),
 }  # fmt: skip

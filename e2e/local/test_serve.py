@@ -138,7 +138,8 @@ def test_an_object_that_arrives_in_a_bucket_starts_a_run(workspace, serve, mailb
     content = (EXAMPLES / "anomaly-check/data/incoming/orders-2026-11-20.csv").read_bytes()
     key = "anomaly-check/incoming/orders-new.csv"
     workspace.buckets.client.put_object(Bucket=workspace.bucket, Key=key, Body=content)
-    assert succeeded(serving.ended())
+    execution = serving.ended()
+    assert succeeded(execution), execution["status"]["conditions"]
     (mail,) = mailbox.mails
     assert mail.subject == "14 wrong totals in orders-new.csv"
     serving.stop()
