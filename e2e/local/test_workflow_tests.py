@@ -56,6 +56,7 @@ HELLO, ANOMALY, MONTHLY = ("hello", "workflow.yaml"), ("anomaly-check", "workflo
 MASK, LOAD, JOIN = ("mask-personal-data", "workflow.yaml"), ("incremental-load", "workflow.yaml"), ("join-and-export", "workflow.yaml")
 TRENDS, ELASTICITY, SEGMENTS = (("retail-summary", f"{name}.sql") for name in ("trends", "elasticity", "segments"))
 RECENT = ("retail-summary", "recent-orders.yaml")
+EVENTS = ("event-driven", "workflow.yaml")
 
 BREAKS = [
     # A filter that is missing or wrong, an aggregate, a column or a join: three at least of each example.
@@ -95,6 +96,9 @@ BREAKS = [
     Break(*LOAD, "FROM trips\n", "FROM trips WHERE passenger_count > 1\n", ["inserted", "expected 3", "found    1", "2 are missing"]),
     Break(*LOAD, "sum(total_amount)", "sum(fare_amount)", ["revenue  expected 33.00, found 28.00"]),
     Break(*LOAD, "coalesce(DOLocationID::VARCHAR, ''), ", "", ["task `taxi_trips`", "1 is missing", "dropoff_zone: 8"]),
+    Break(*EVENTS, "LEFT JOIN", "JOIN", ["task `checked`: 3 rows expected, 2 found; 1 is missing", 'order_id: "O3"']),
+    Break(*EVENTS, "unit_price * quantity)::", "unit_price)::", ["expected  expected 11.50, found 1.15"]),
+    Break(*EVENTS, "quantity, total,", "total,", ["task `checked` gives no column `quantity`"]),
     Break(*JOIN, "LEFT JOIN", "JOIN", ["4 rows expected, 3 found; 1 is missing", "- { order_id: 12,"]),
     Break(*JOIN, "100 - coalesce(per_cent, 0)", "100 - per_cent", ["total  expected 250.00, found null"]),
     Break(*JOIN, "p.title, p.brand", "p.brand", ["task `detailed` gives no column `title`"]),
