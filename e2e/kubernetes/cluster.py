@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parents[2]
 # Beside a developer's own cluster, which is named `pintail`.
 NAME = "e2e"
 GROUP = "/apis/pintail.dev/v1alpha1"
-KINDS = ("workflows", "executions", "artifacts", "connections")
+KINDS = ("workflows", "launchplans", "executions", "artifacts", "connections")
 
 
 def eventually(condition, what: str, deadline_s: float = 60, every_s: float = 0.1):

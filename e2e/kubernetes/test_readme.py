@@ -70,7 +70,7 @@ def test_kubectl_shows_what_matters(on_cluster, installation):
     artifacts = {row["CREATED-BY"]: row for row in tables["artifact"]}
     assert artifacts["recent-orders-0"]["ROWS"] == "19711", shown
     assert artifacts["recent-orders-0"]["URI"].startswith("s3://pintail-store/results/"), shown
-    assert {row["TYPE"] for row in tables["connection"]} == {"s3", "duckdb"}, shown
+    assert {row["TYPE"] for row in tables["connection"]} == {"s3", "duckdb", "smtp"}, shown
 
 
 def test_every_kind_is_listed_by_its_category(on_cluster, installation):
