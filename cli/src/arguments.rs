@@ -27,6 +27,13 @@ pub struct Arguments {
 pub enum Command {
     /// Check manifests: YAML, fields, names, references, types, expressions, cycles.
     Lint(Lint),
+    /// Show which columns each column of a result comes from, back to inputs and databases.
+    Lineage(Lineage),
+    /// Compare what workflows publish with what they published before, and refuse what breaks those that read it.
+    Diff(Diff),
+    /// What a database holds.
+    #[command(subcommand)]
+    Schema(Schema),
     /// Run the WorkflowTests of manifests: given tables in, expected rows out, nothing sent.
     Test(Test),
     /// Run the workflows of manifests on this machine, producers of datasets before those that read them; or a
@@ -124,6 +131,69 @@ pub enum LintOutput {
     Json,
     /// SARIF 2.1.0, for code scanning.
     Sarif,
+}
+
+#[derive(Debug, Args)]
+pub struct Lineage {
+    /// Manifests, or folders whose *.yaml files are read.
+    #[arg(required = true, value_name = "FILE|DIR")]
+    pub files: Vec<PathBuf>,
+    /// How it is printed.
+    #[arg(short, long, value_enum, default_value_t)]
+    pub output: LineageOutput,
+}
+
+#[derive(Clone, Copy, Debug, Default, ValueEnum)]
+pub enum LineageOutput {
+    /// For people.
+    #[default]
+    Text,
+    /// One JSON document, stable.
+    Json,
+    /// A job event of OpenLineage for each workflow, one a line, with the facet columnLineage.
+    #[value(name = "openlineage")]
+    OpenLineage,
+}
+
+#[derive(Debug, Args)]
+pub struct Diff {
+    /// A manifest or a folder, as it was.
+    #[arg(value_name = "OLD")]
+    pub old: PathBuf,
+    /// The same as it is now.
+    #[arg(value_name = "NEW")]
+    pub new: PathBuf,
+    /// How the changes are printed.
+    #[arg(short, long, value_enum, default_value_t)]
+    pub output: DiffOutput,
+}
+
+#[derive(Clone, Copy, Debug, Default, ValueEnum)]
+pub enum DiffOutput {
+    /// For people.
+    #[default]
+    Text,
+    /// One JSON document, stable.
+    Json,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Schema {
+    /// Ask a database for its tables, for the `tables` of its Connection, which SQL is checked against.
+    Pull(SchemaPull),
+}
+
+#[derive(Debug, Args)]
+pub struct SchemaPull {
+    /// Name of the Connection, of kind `duckdb` or `postgres`.
+    #[arg(value_name = "CONNECTION")]
+    pub connection: String,
+    /// Manifests, or folders whose *.yaml files are read.
+    #[arg(required = true, value_name = "FILE|DIR")]
+    pub files: Vec<PathBuf>,
+    /// Put the tables into the Connection's manifest instead of printing them; the rest of the file stays as it is.
+    #[arg(long)]
+    pub write: bool,
 }
 
 #[derive(Debug, Args)]

@@ -2,28 +2,53 @@
 
 use kube::ResourceExt;
 use pintail_api as api;
-use pintail_execution::{Datasets, broken_readers, check_problems, check_request, dataset_of, published};
+use pintail_execution::{
+    Datasets, Publishers, broken_readers, check_problems, check_request, dataset_of, published, publishers,
+    sensitive_problems, trace,
+};
 use pintail_plan::manifest::Document;
-use pintail_plan::{FieldPath, Located, Plan, Problem, check_expected_rows};
-use pintail_protocol::CheckedResult;
+use pintail_plan::{FieldPath, Located, Plan, Problem, Rule, check_expected_rows};
+use pintail_protocol::{CheckedResult, ResultLineage};
 use pintail_task_runner::check::Checker;
 
-use crate::failure::CommandFailure;
+use crate::diagnostics;
+use crate::failure::{Code, CommandFailure};
 use crate::manifests::{Manifests, SqlText};
+
+/// Names the functions that mask sensitive columns, where they are others than `md5` and `sha256`.
+const MASKING_VARIABLE: &str = "PINTAIL_MASKING_FUNCTIONS";
 
 /// What was found of the SQL.
 #[derive(Default)]
-pub struct Checked {
+pub struct Checked<'a> {
     pub problems: Vec<Located>,
-    /// The columns of every result, with its workflow.
-    pub results: Vec<(String, CheckedResult)>,
+    /// Those without other problems, publishers of datasets before readers.
+    pub workflows: Vec<CheckedWorkflow<'a>>,
+}
+
+/// A workflow whose SQL was checked.
+pub struct CheckedWorkflow<'a> {
+    pub workflow: &'a api::Workflow,
+    pub plan: Plan,
+    /// The columns of every result.
+    pub results: Vec<CheckedResult>,
+    /// Where they come from in the end.
+    pub lineage: Vec<ResultLineage>,
 }
 
 /// Checks the SQL of every workflow that has no other problem.
 ///
 /// # Errors
 /// DuckDB cannot start, or fails by a fault of its own.
-pub fn check_sql(manifests: &Manifests) -> Result<Checked, CommandFailure> {
+pub fn check_sql(manifests: &Manifests) -> Result<Checked<'_>, CommandFailure> {
+    check_sql_against(manifests, &Datasets::new())
+}
+
+/// As [`check_sql`], where some datasets have these columns, whatever is published now.
+///
+/// # Errors
+/// As [`check_sql`].
+pub fn check_sql_against<'a>(manifests: &'a Manifests, pinned: &Datasets) -> Result<Checked<'a>, CommandFailure> {
     let mut waiting = manifests.plans();
     if waiting.is_empty() {
         return Ok(Checked::default());
@@ -32,20 +57,27 @@ pub fn check_sql(manifests: &Manifests) -> Result<Checked, CommandFailure> {
         CommandFailure::failed(format!("the SQL cannot be checked: {failure}"))
     };
     let mut checker = Checker::new().map_err(failed)?;
-    let mut datasets = Datasets::new();
+    let (mut datasets, mut known_publishers) = (pinned.clone(), Publishers::new());
     let mut checked = Checked::default();
     while !waiting.is_empty() {
         // Of workflows that read each other's datasets in a circle, any may be the first.
         let next = waiting.iter().position(|(_, _, plan)| !waits(plan, &waiting)).unwrap_or(0);
         let (document, workflow, plan) = waiting.remove(next);
-        let request = check_request(&plan, manifests.connections(), &datasets);
+        let mut request = check_request(&plan, manifests.connections(), &datasets);
+        if let Some(masking) = masking_functions() {
+            request.masking = masking;
+        }
         let response = checker
             .check(&request)
             .map_err(|failure| failed(failure.on(&format!("workflow {}", workflow.name_any()))))?;
         let mut problems = check_problems(workflow, &response.findings);
-        problems.extend(broken_readers(workflow, &plan, &datasets));
+        problems.extend(broken_readers(workflow, &plan, &datasets, &known_publishers));
         datasets.extend(published(&plan, &response));
-        checked.results.extend(response.results.into_iter().map(|result| (workflow.name_any(), result)));
+        datasets.extend(pinned.clone());
+        known_publishers.extend(publishers(workflow, &plan, &response.results));
+        let lineage = trace(&plan, manifests.connections(), &response.lineage);
+        problems.extend(sensitive_problems(workflow, &plan, manifests.connections(), &lineage));
+        checked.workflows.push(CheckedWorkflow { workflow, plan, results: response.results, lineage });
         let (elsewhere, here): (Vec<Problem>, Vec<Problem>) =
             problems.into_iter().partition(|problem| sql_text(manifests, workflow, problem).is_some());
         checked.problems.extend(document.locate_all(here));
@@ -56,23 +88,40 @@ pub fn check_sql(manifests: &Manifests) -> Result<Checked, CommandFailure> {
     }
     for (document, test) in manifests.tests() {
         let Ok(test) = test else { continue };
-        let columns = |task: &str, output: &str| columns(&checked.results, &test.plan.workflow, task, output);
+        let columns = |task: &str, output: &str| columns(&checked.workflows, &test.plan.workflow, task, output);
         let problems = check_expected_rows(&test, &columns);
         checked.problems.extend(document.locate_all(problems));
     }
     Ok(checked)
 }
 
+/// Refuses to run what would let a sensitive column out; most manifests have none, and are not checked for it.
+///
+/// # Errors
+/// As [`check_sql`]; and where one would leave, which is printed on standard error.
+pub fn refuse_leaks(manifests: &Manifests) -> Result<(), CommandFailure> {
+    if !manifests.has_sensitive_columns() {
+        return Ok(());
+    }
+    let mut leaks = check_sql(manifests)?.problems;
+    leaks.retain(|located| located.problem.rule == Rule::SensitiveColumn);
+    if leaks.is_empty() {
+        return Ok(());
+    }
+    eprint!("{}", diagnostics::as_text(&leaks, manifests.sources()));
+    Err(CommandFailure::shown(Code::Failed))
+}
+
+fn masking_functions() -> Option<Vec<String>> {
+    let names = std::env::var(MASKING_VARIABLE).ok()?;
+    Some(names.split(',').map(|name| name.trim().to_lowercase()).filter(|name| !name.is_empty()).collect())
+}
+
 /// Names and types of the columns of a result, where all of them are known.
-fn columns(
-    results: &[(String, CheckedResult)],
-    workflow: &str,
-    task: &str,
-    output: &str,
-) -> Option<Vec<(String, String)>> {
-    let is_it =
-        |(of, result): &&(String, CheckedResult)| of == workflow && result.task == task && result.output == output;
-    let shape = results.iter().find(is_it)?.1.shape.as_ref().filter(|shape| !shape.open)?;
+fn columns(checked: &[CheckedWorkflow<'_>], workflow: &str, task: &str, output: &str) -> Option<Vec<(String, String)>> {
+    let results = &checked.iter().find(|checked| checked.plan.workflow == workflow)?.results;
+    let result = results.iter().find(|result| result.task == task && result.output == output)?;
+    let shape = result.shape.as_ref().filter(|shape| !shape.open)?;
     Some(shape.columns.iter().map(|column| (column.name.clone(), column.data_type.clone())).collect())
 }
 

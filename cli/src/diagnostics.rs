@@ -52,7 +52,7 @@ pub fn as_lines(problems: &[Located]) -> String {
 }
 
 /// One JSON document: the problems, and the columns of each result; null where they are not known.
-pub fn as_json(problems: &[Located], results: &[(String, CheckedResult)]) -> Value {
+pub fn as_json(problems: &[Located], results: &[(String, &[CheckedResult])]) -> Value {
     let entry = |located: &Located| {
         json!({
             "file": located.file,
@@ -65,7 +65,7 @@ pub fn as_json(problems: &[Located], results: &[(String, CheckedResult)]) -> Val
             "suggestion": located.problem.suggestion,
         })
     };
-    let result = |(workflow, result): &(String, CheckedResult)| {
+    let result = |workflow: &str, result: &CheckedResult| {
         let column = |column: &ResultColumn| json!({ "name": column.name, "type": column.data_type });
         let columns = |shape: &TableShape| shape.columns.iter().map(column).collect::<Vec<_>>();
         json!({
@@ -78,7 +78,10 @@ pub fn as_json(problems: &[Located], results: &[(String, CheckedResult)]) -> Val
     json!({
         "version": JSON_VERSION,
         "problems": problems.iter().map(entry).collect::<Vec<_>>(),
-        "results": results.iter().map(result).collect::<Vec<_>>(),
+        "results": results
+            .iter()
+            .flat_map(|(workflow, results)| results.iter().map(|it| result(workflow, it)))
+            .collect::<Vec<_>>(),
     })
 }
 

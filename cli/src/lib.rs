@@ -11,6 +11,7 @@ mod failure;
 mod interrupt;
 mod local;
 mod manifests;
+mod openlineage;
 mod output;
 mod place;
 mod progress;
@@ -23,7 +24,7 @@ use std::process::ExitCode;
 use clap::CommandFactory;
 
 pub use arguments::Arguments;
-use arguments::Command;
+use arguments::{Command, Schema};
 use failure::CommandFailure;
 
 /// The whole command line, for reference pages and completions.
@@ -49,6 +50,9 @@ pub fn run(arguments: Arguments) -> ExitCode {
 fn dispatch(command: Command) -> Result<(), CommandFailure> {
     match command {
         Command::Lint(arguments) => commands::lint::lint(&arguments),
+        Command::Lineage(arguments) => commands::lineage::lineage(&arguments),
+        Command::Diff(arguments) => commands::diff::diff(&arguments),
+        Command::Schema(Schema::Pull(arguments)) => commands::schema::pull(&arguments),
         Command::Test(arguments) => commands::test::test(&arguments),
         Command::Version => {
             println!("pintail {} (DuckDB {})", env!("CARGO_PKG_VERSION"), pintail_task_runner::engine_version());
@@ -84,6 +88,12 @@ async fn asynchronous(command: Command) -> Result<(), CommandFailure> {
         Command::Logs(arguments) => commands::logs::logs(arguments).await,
         Command::Preview(arguments) => commands::preview::preview(arguments).await,
         Command::Sql(arguments) => commands::sql::sql(arguments).await,
-        Command::Lint(_) | Command::Test(_) | Command::Version | Command::Completions { .. } => Ok(()),
+        Command::Lint(_)
+        | Command::Lineage(_)
+        | Command::Diff(_)
+        | Command::Schema(_)
+        | Command::Test(_)
+        | Command::Version
+        | Command::Completions { .. } => Ok(()),
     }
 }

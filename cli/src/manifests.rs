@@ -229,6 +229,16 @@ impl Manifests {
         self.workflows.iter().filter_map(plan).collect()
     }
 
+    /// Whether an input's contract or a database's tables have a column that is called sensitive.
+    pub fn has_sensitive_columns(&self) -> bool {
+        let is_set = |sensitive: Option<bool>| sensitive.unwrap_or_default();
+        let inputs = self.workflows.iter().flat_map(|(_, workflow)| &workflow.spec.inputs);
+        let mut of_inputs = inputs.flat_map(|input| input.columns.iter().flatten());
+        let tables = self.connections.values().flat_map(|connection| connection.spec.tables.iter().flatten());
+        let mut of_tables = tables.flat_map(|table| &table.columns);
+        of_inputs.any(|column| is_set(column.sensitive)) || of_tables.any(|column| is_set(column.sensitive))
+    }
+
     /// The tests as they are planned, or with their problems; without those of workflows that have problems themselves.
     pub fn tests(&self) -> Vec<(&Document, Result<PlannedTest, Vec<Problem>>)> {
         let surroundings = self.surroundings(self.config_maps.clone());
@@ -326,6 +336,12 @@ impl Manifests {
 
     pub fn sources(&self) -> &BTreeMap<String, String> {
         &self.sources
+    }
+
+    /// The document of a Connection, by its SQL name.
+    pub fn connection_document(&self, name: &str) -> Option<&Document> {
+        let is_it = |document: &&Document| matches!(&document.object, Object::Connection(connection) if sql_name(&connection.name_any()) == name);
+        self.documents.iter().find(is_it)
     }
 
     pub fn connections(&self) -> &Connections {

@@ -22,8 +22,9 @@ pub(crate) fn open_connections(
     }
     for connection in &order.connections {
         let opened = match &connection.target {
-            ConnectionTarget::DuckDb { path, .. } => attach_file(session, connection, Path::new(path)),
-            ConnectionTarget::Postgres { .. } => attach_postgres(session, connection, environment),
+            ConnectionTarget::DuckDb { .. } | ConnectionTarget::Postgres { .. } => {
+                attach_database(session, connection, environment)
+            }
             ConnectionTarget::S3 { .. } if reads_remote => create_s3_secret(session, connection, environment),
             ConnectionTarget::Http { url, bearer_token: Some(token) } if reads_remote => {
                 create_http_secret(session, connection, url, token, environment)
@@ -33,6 +34,19 @@ pub(crate) fn open_connections(
         opened.map_err(|failure| failure.on(&owner(connection)))?;
     }
     Ok(())
+}
+
+/// Attaches a database under its connection's name; nothing of a connection that is none.
+pub(crate) fn attach_database(
+    session: &Session,
+    connection: &Connection,
+    environment: &Environment,
+) -> Result<(), TaskFailure> {
+    match &connection.target {
+        ConnectionTarget::DuckDb { path, .. } => attach_file(session, connection, Path::new(path)),
+        ConnectionTarget::Postgres { .. } => attach_postgres(session, connection, environment),
+        _ => Ok(()),
+    }
 }
 
 fn owner(connection: &Connection) -> String {

@@ -36,9 +36,11 @@ mod relation;
 mod report;
 mod scan;
 mod sql;
+mod tables;
 
 pub use preview::{explore, preview};
 pub use run::engine_version;
+pub use tables::database_tables;
 
 #[cfg(test)]
 mod tests;

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use kube::ResourceExt;
+
 use crate::arguments::{Lint, LintOutput};
 use crate::check::check_sql;
 use crate::diagnostics;
@@ -14,11 +16,13 @@ pub fn lint(arguments: &Lint) -> Result<(), CommandFailure> {
     let mut problems = manifests.problems();
     let checked = check_sql(&manifests)?;
     problems.extend(checked.problems);
+    let results = checked.workflows.iter().map(|checked| (checked.workflow.name_any(), checked.results.as_slice()));
+    let results: Vec<_> = results.collect();
     problems.sort_by(|a, b| (&a.file, a.line, a.column).cmp(&(&b.file, b.line, b.column)));
     match arguments.output {
         LintOutput::Pretty => print_text(&diagnostics::as_text(&problems, &texts(&manifests))),
         LintOutput::Concise => print_text(&diagnostics::as_lines(&problems)),
-        LintOutput::Json => print_json(&diagnostics::as_json(&problems, &checked.results))?,
+        LintOutput::Json => print_json(&diagnostics::as_json(&problems, &results))?,
         LintOutput::Sarif => print_json(&diagnostics::as_sarif(&problems))?,
     }
     let files = manifests.sources().len();

@@ -9,6 +9,7 @@ use pintail_execution::{BoundInput, BoundSource, bound_from_resolved, execution_
 use pintail_plan::{InputValue, Plan, PlannedInput};
 
 use crate::arguments::{Resume, Retry, Run};
+use crate::check::refuse_leaks;
 use crate::cluster;
 use crate::commands::plan::{self, plan_name};
 use crate::failure::CommandFailure;
@@ -34,6 +35,7 @@ async fn run_here(records: &Records, arguments: &Run) -> Result<(), CommandFailu
         return plan::run_here(records, name, files, arguments).await;
     }
     let manifests = Arc::new(Manifests::read_right(&arguments.what)?);
+    refuse_leaks(&manifests)?;
     let jobs = manifests.jobs(arguments.workflow.as_deref())?;
     let mut planned = Vec::new();
     for job in jobs {
@@ -97,6 +99,7 @@ async fn retry_here(records: &Records, arguments: Retry) -> Result<(), CommandFa
     let before = records.execution(&arguments.name).await?.execution;
     let files = if arguments.files.is_empty() { sources(&before) } else { arguments.files };
     let manifests = Arc::new(Manifests::read_right(&files)?);
+    refuse_leaks(&manifests)?;
     let workflow = manifests.workflow(&before.spec.workflow_ref.name)?;
     let plan = manifests.compile(workflow, manifests.config_maps().clone())?;
     let inputs = retried_inputs(records, &plan, &before).await?;

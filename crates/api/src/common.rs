@@ -55,6 +55,10 @@ pub struct Column {
     /// Where the column's value comes from, if not from a column of that name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub source: Option<ColumnSource>,
+    /// Of an input: whether the values are sensitive. They leave by a published dataset, an export, a load, a report or
+    /// a message only through a masking function or where `releases` names the column.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sensitive: Option<bool>,
 }
 
 /// Where a column's value comes from, other than the file's content.

@@ -89,6 +89,10 @@ pub struct TableColumn {
     #[serde(rename = "type")]
     #[schemars(length(min = 1, max = 1024))]
     pub data_type: String,
+    /// Whether the values are sensitive. They leave by a published dataset, an export, a load, a report or a message only
+    /// through a masking function or where `releases` names the column.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sensitive: Option<bool>,
 }
 
 /// Files below a folder of this machine.

@@ -431,6 +431,10 @@ pub struct Load {
     /// Loads only rows that are newer than what was loaded before.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub watermark: Option<Watermark>,
+    /// Columns of the query that may be loaded though they come from sensitive ones.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 1000), inner(length(min = 1, max = 255)))]
+    pub releases: Vec<String>,
 }
 
 /// What happens to rows that are in the table already.
@@ -483,6 +487,10 @@ pub struct ExportTask {
     /// How a CSV file is written down.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub options: Option<FormatOptions>,
+    /// Columns of the table that may leave though they come from sensitive ones.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 1000), inner(length(min = 1, max = 255)))]
+    pub releases: Vec<String>,
 }
 
 /// Copies files byte for byte.
@@ -520,6 +528,10 @@ pub struct NotifyTask {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 20))]
     pub attach: Vec<Attachment>,
+    /// Columns of its tables and values that may leave though they come from sensitive ones.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 1000), inner(length(min = 1, max = 255)))]
+    pub releases: Vec<String>,
 }
 
 /// A table or a report as an attached file.
@@ -554,6 +566,10 @@ pub struct ReportTask {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 20))]
     pub tables: Vec<ReportTable>,
+    /// Columns of its tables and values that may be shown though they come from sensitive ones.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 1000), inner(length(min = 1, max = 255)))]
+    pub releases: Vec<String>,
 }
 
 /// One chart of a report.
@@ -625,6 +641,23 @@ pub struct Output {
     /// Publishes the table as a version of a dataset, once the run has succeeded.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub publish: Option<Publish>,
+    /// Of a published table or a scalar: columns that may leave though they come from sensitive ones.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 1000), inner(length(min = 1, max = 255)))]
+    pub releases: Vec<String>,
+    /// Of a published table: whether its columns are a promise to those that read the dataset; `Keep` if left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub contract: Option<OutputContract>,
+}
+
+/// What a change of a published table may do to those that read it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum OutputContract {
+    /// A column that another Workflow reads may not go or change its type.
+    #[default]
+    Keep,
+    /// It may: for one change, after its readers were told.
+    Break,
 }
 
 /// Publishes a table as a version of a dataset: an Artifact.

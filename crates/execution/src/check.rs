@@ -14,14 +14,17 @@ use pintail_protocol::{
 };
 
 use crate::connection::connection_target;
+use crate::lineage::MASKING;
 use crate::order::{contract_of, json_type};
 use crate::run::Connections;
 use crate::scope::MAIN_RESULT;
+use crate::sensitive::values_of;
 
 /// The newest known columns of datasets, by name.
 pub type Datasets = BTreeMap<String, TableShape>;
 
-/// The request that checks a plan's SQL. `datasets` are those whose columns are known.
+/// The request that checks a plan's SQL. `datasets` are those whose columns are known. Its masking functions are
+/// [`MASKING`].
 #[must_use]
 pub fn check_request(plan: &Plan, connections: &Connections, datasets: &Datasets) -> CheckRequest {
     let used: BTreeSet<&str> =
@@ -44,6 +47,7 @@ pub fn check_request(plan: &Plan, connections: &Connections, datasets: &Datasets
         inputs: plan.inputs.iter().filter_map(input).collect(),
         scalars: plan.inputs.iter().filter(is_scalar).map(|input| input.name.clone()).collect(),
         tasks: in_order(plan).into_iter().map(|task| check_task(plan, task, connections)).collect(),
+        masking: MASKING.map(str::to_owned).to_vec(),
     }
 }
 
@@ -159,6 +163,7 @@ fn check_task(plan: &Plan, task: &PlannedTask, connections: &Connections) -> pro
                 data_type: ParameterType::Known("VARCHAR".to_owned()),
                 example: None,
                 is_named: false,
+                columns: Vec::new(),
             }));
         }
     }
@@ -200,7 +205,7 @@ fn parameter(
         },
         _ => ParameterType::Unknown,
     };
-    protocol::CheckParameter { name, data_type, example, is_named: true }
+    protocol::CheckParameter { name, data_type, example, is_named: true, columns: values_of(plan, expression) }
 }
 
 /// The type of `tasks.<task>.<output>.<column>`.
@@ -370,28 +375,4 @@ fn rule(rule: CheckRule) -> Rule {
         CheckRule::Invalid => Rule::InvalidSql,
         CheckRule::NotChecked => Rule::NotChecked,
     }
-}
-
-/// Where a dataset that another workflow publishes lacks what an input's contract needs. Compared by names only; types are
-/// compared where the contract is checked against files.
-#[must_use]
-pub fn broken_readers(workflow: &api::Workflow, plan: &Plan, datasets: &Datasets) -> Vec<Problem> {
-    let mut problems = Vec::new();
-    for input in &plan.inputs {
-        let InputKind::Table { contract: Some(contract) } = &input.kind else { continue };
-        let Some((name, shape)) = dataset_of(input).and_then(|name| Some((name, datasets.get(name)?))) else {
-            continue;
-        };
-        let position = workflow.spec.inputs.iter().position(|it| it.name == input.name).unwrap_or_default();
-        let path = FieldPath::root().field("spec").field("inputs").index(position).field("columns");
-        for (index, column) in contract.columns.iter().enumerate() {
-            let is_there = shape.open || shape.columns.iter().any(|it| it.name.eq_ignore_ascii_case(&column.name));
-            if !is_there && column.source.is_none() {
-                let given: Vec<&str> = shape.columns.iter().map(|column| column.name.as_str()).collect();
-                let message = format!("dataset `{name}` has no column `{}`; it has {}", column.name, given.join(", "));
-                problems.push(Problem::new(Rule::BrokenContract, path.index(index).field("name"), message));
-            }
-        }
-    }
-    problems
 }

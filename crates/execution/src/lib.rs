@@ -11,23 +11,33 @@
 mod artifact;
 mod check;
 mod connection;
+mod contract;
 mod given;
 mod input;
 pub mod launch;
+mod lineage;
+#[cfg(test)]
+mod lineage_tests;
 mod name;
 mod order;
 mod record;
 mod run;
 mod scope;
+mod sensitive;
 mod status;
 #[cfg(test)]
 mod tests;
 
 pub use artifact::{newest_artifact, version_of};
-pub use check::{Datasets, broken_readers, check_problems, check_request, dataset_of, published};
+pub use check::{Datasets, check_problems, check_request, dataset_of, published};
 pub use connection::{ConnectionError, VOLUMES, connection_target};
+pub use contract::{
+    ColumnChange, DatasetChange, Publisher, Publishers, Reader, broken_readers, dataset_changes, publishers, readers,
+};
 pub use given::given_relation;
 pub use input::{BoundInput, BoundSource, bound_from_resolved, resolved_from_bound};
+pub use lineage::{MASKING, trace};
 pub use name::{artifact_name, execution_name, label_digest, message_id, occurrence_name, pod_name, sql_name};
 pub use record::{RecordError, RunRecord, TaskRecord};
 pub use run::{Command, CommittedReport, Connections, Reusable, Run, RunContext, Seen};
+pub use sensitive::{sensitive_problems, table_text};

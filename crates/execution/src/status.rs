@@ -230,6 +230,7 @@ pub(crate) fn columns(columns: &[ResultColumn]) -> Vec<api::Column> {
         data_type: excerpt(&column.data_type, COLUMN_TYPE_BYTES),
         nullable: None,
         source: None,
+        sensitive: None,
     };
     columns.iter().take(COLUMNS).map(column).collect()
 }

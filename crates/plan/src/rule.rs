@@ -150,6 +150,8 @@ rules! {
         "DuckDB refuses the statement for a reason of its own, which the message gives: `SELECT 1 UNION SELECT 1, 2`, for example, whose sides have different numbers of columns.";
     NotChecked, "not-checked", "SQL is checked as far as its tables are known.",
         "This is a note and no mistake: nothing is known of a table, so the queries that read it, and what comes of them, are only parsed. Give an input `columns`, a Connection `tables`, a PIVOT the list of its values (`PIVOT t ON city IN ('Oslo', 'Rome') USING sum(n)`), or an output its `columns`, from where on everything is checked again.";
+    SensitiveColumn, "sensitive-column", "A sensitive column leaves masked, or where it is released.",
+        "A column that an input's `columns` or a Connection's `tables` call `sensitive: true` leaves by a published dataset, an export, a load, a report, a message or a scalar output only through a masking function (`md5` and `sha256`, unless the installation says others), or where `releases: [email]` names the column that leaves. What counts is where values flow: a column that only filters, joins, sorts or is counted does not leave. Where it cannot be known what a column comes from, it counts as coming from every column that its task reads. Write `sha256($keys_pepper || email) AS customer` in the query, leave the column out, or release it.";
     // Tasks.
     WrongResultKind, "wrong-result-kind", "A result is used as what it is.",
         "A table is used as a table by `uses`. A result of `kind: Values` is one row for expressions: `with: { mean: $(tasks.stats.mean) }`. A report is a file and can be attached to a message. `export`, `copy` and `notify` have no result: order after them by `dependsOn`.";

@@ -1,6 +1,6 @@
 use serde::{Deserialize, Serialize};
 
-use crate::{Contract, Load, OutputKind, ResultColumn};
+use crate::{Contract, Load, OutputKind, ResultColumn, ResultLineage};
 
 /// What a checker is asked: the whole SQL of one workflow, and what is known of the tables that it reads.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -14,6 +14,8 @@ pub struct CheckRequest {
     pub scalars: Vec<String>,
     /// In an order in which each comes after those whose results it uses.
     pub tasks: Vec<CheckTask>,
+    /// Functions that make of a value one that tells nothing of it, in small letters.
+    pub masking: Vec<String>,
 }
 
 /// Columns of a table as SQL sees them.
@@ -92,6 +94,8 @@ pub struct CheckParameter {
     pub example: Option<serde_json::Value>,
     /// Whether it was given to the task by name, so that not to use it is a mistake.
     pub is_named: bool,
+    /// Columns of earlier tasks' rows of values that it is computed of: task, output and column.
+    pub columns: Vec<(String, String, String)>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -137,6 +141,8 @@ pub struct NamedColumn {
 pub struct CheckResponse {
     pub findings: Vec<Finding>,
     pub results: Vec<CheckedResult>,
+    /// Of each result, and of each table of a database that is written; in the order of the tasks.
+    pub lineage: Vec<ResultLineage>,
 }
 
 /// One thing that is wrong, or cannot be checked.

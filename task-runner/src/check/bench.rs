@@ -8,6 +8,7 @@ use std::time::Duration;
 use pintail_protocol::{CheckDatabase, DatabaseKind, Resources, ResultColumn};
 
 use super::fault::Fault;
+use super::lineage::marked_column;
 use crate::failure::TaskFailure;
 use crate::session::Session;
 use crate::sql::{self, identifier};
@@ -199,10 +200,12 @@ impl Bench {
     }
 }
 
-/// A view without rows: a table of a task is a view too, which nothing can be inserted into.
+/// A view without rows: a table of a task is a view too, which nothing can be inserted into. Plans show its columns.
 fn view(name: &str, columns: &[ResultColumn]) -> String {
-    let columns: Vec<_> =
-        columns.iter().map(|it| format!("CAST(NULL AS {}) AS {}", it.data_type, identifier(&it.name))).collect();
+    let column = |(position, column): (usize, &ResultColumn)| {
+        format!("{} AS {}", marked_column(name, position, &column.data_type), identifier(&column.name))
+    };
+    let columns: Vec<_> = columns.iter().enumerate().map(column).collect();
     let list = if columns.is_empty() { "NULL".to_owned() } else { columns.join(", ") };
     format!("CREATE VIEW {} AS SELECT {list} WHERE false", identifier(name))
 }

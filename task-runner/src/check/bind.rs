@@ -93,23 +93,36 @@ pub(super) fn bound(bench: &Bench, query: &str, scalars: &[Scalar]) -> Result<Op
     }
 }
 
-const TRIES: usize = 3;
+/// How many values a parameter is tried with.
+pub(super) const TRIES: usize = 3;
 
 /// The arguments of an EXECUTE: examples of the types first, then other values, since some functions take no NULL and
 /// others not every text.
 fn arguments(scalars: &[&Scalar], try_number: usize) -> String {
-    let one = |scalar: &&Scalar| {
-        let (data_type, value) = match (&scalar.data_type, try_number) {
-            (Some(data_type), 0) => (data_type.as_str(), scalar.example.clone().unwrap_or(Value::Null)),
-            (Some(data_type), 1) => (data_type.as_str(), sample(data_type)),
-            (Some(data_type), _) => (data_type.as_str(), Value::Null),
-            (None, 0) => ("\"NULL\"", Value::Null),
-            (None, 1) => ("BIGINT", json!(1)),
-            (None, _) => ("VARCHAR", json!("1")),
-        };
-        format!("{} := {}", sql::identifier(&scalar.name), parameter::literal(data_type, &value))
-    };
+    let one = |scalar: &&Scalar| format!("{} := {}", sql::identifier(&scalar.name), literal(scalar, try_number));
     scalars.iter().map(one).collect::<Vec<_>>().join(", ")
+}
+
+fn literal(scalar: &Scalar, try_number: usize) -> String {
+    let (data_type, value) = given(scalar, try_number);
+    parameter::literal(data_type, &value)
+}
+
+/// A value that a parameter may have, other than NULL.
+pub(super) fn value(scalar: &Scalar, try_number: usize) -> Option<String> {
+    let (data_type, value) = given(scalar, try_number);
+    (!value.is_null()).then(|| format!("({})", parameter::literal(data_type, &value)))
+}
+
+fn given(scalar: &Scalar, try_number: usize) -> (&str, Value) {
+    match (&scalar.data_type, try_number) {
+        (Some(data_type), 0) => (data_type.as_str(), scalar.example.clone().unwrap_or(Value::Null)),
+        (Some(data_type), 1) => (data_type.as_str(), sample(data_type)),
+        (Some(data_type), _) => (data_type.as_str(), Value::Null),
+        (None, 0) => ("\"NULL\"", Value::Null),
+        (None, 1) => ("BIGINT", json!(1)),
+        (None, _) => ("VARCHAR", json!("1")),
+    }
 }
 
 /// A value of a type.

@@ -1,12 +1,11 @@
 //! Columns that a manifest names, and contracts: against the columns that queries give.
 
 use pintail_protocol::{
-    CheckPlace, CheckQuery, CheckRule, CheckTask, DatabaseTable, Load, NamedColumn, ResultColumn, TableShape,
+    CheckPlace, CheckQuery, CheckRule, CheckTask, DatabaseTable, Load, NamedColumn, ResultColumn, TableShape, widens,
 };
 
 use super::names::{find, is_number, nearest, quoted, typed};
 use super::{Flow, Problem};
-use crate::contract;
 use crate::load::{Measure, is_same, keeps_values, measure};
 
 pub(super) type Found = Vec<(CheckPlace, Problem)>;
@@ -47,9 +46,7 @@ pub(super) fn broken_contract(
     let mut problems = Found::new();
     for (position, wanted) in contract.columns.iter().enumerate() {
         let problem = match find(found, &wanted.name) {
-            Some(column)
-                if column.data_type != wanted.data_type && !contract::widens(&column.data_type, &wanted.data_type) =>
-            {
+            Some(column) if column.data_type != wanted.data_type && !widens(&column.data_type, &wanted.data_type) => {
                 let message = format!(
                     "`{}` is declared {}, and the query gives {}",
                     wanted.name, wanted.data_type, column.data_type

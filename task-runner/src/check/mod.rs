@@ -15,6 +15,7 @@ mod bind;
 mod columns;
 mod compare;
 mod fault;
+mod lineage;
 mod names;
 mod task;
 #[cfg(test)]

@@ -2,12 +2,13 @@
 
 use pintail_protocol::{
     CheckDatabase, CheckPlace, CheckQuery, CheckRule, CheckTask, CheckWork, DatabaseTable, Load, OutputKind,
-    ParameterType, ResultColumn, TableShape,
+    ParameterType, ResultColumn, TableShape, plain_table,
 };
 
 use super::bench::{Bench, canonical};
 use super::bind::{self, Scalar};
 use super::fault::{Around, Fault};
+use super::lineage::Lineage;
 use super::names::nearest;
 use super::{Flow, Problem, columns, compare};
 use crate::delivered::{delivered, delivered_columns};
@@ -29,9 +30,13 @@ pub(super) fn check<'a>(bench: &mut Bench, flow: &mut Flow<'a>, task: &'a CheckT
                 .filter_map(|(name, shape)| Some((name.as_str(), shape.as_ref()?.columns.as_slice())))
                 .collect();
             bench.set_up(&databases, &known)?;
-            let is_ready = set_up(bench, flow, &scope, setup);
+            let mut lineage = Lineage::of(flow, &scope);
+            let is_ready = set_up(bench, flow, &scope, setup, &mut lineage);
+            if !is_ready {
+                flow.response.lineage.extend(lineage.not_set_up(setup));
+            }
             for query in queries {
-                scope.query(bench, flow, query, load.as_deref(), is_ready)?;
+                scope.query(bench, flow, query, load.as_deref(), &lineage, is_ready)?;
             }
             if !setup.is_empty() {
                 bench.renew()?;
@@ -42,11 +47,11 @@ pub(super) fn check<'a>(bench: &mut Bench, flow: &mut Flow<'a>, task: &'a CheckT
 }
 
 /// What the SQL of a task may name.
-struct Scope<'a> {
-    task: &'a CheckTask,
-    tables: Vec<(String, Option<TableShape>)>,
-    databases: Vec<CheckDatabase>,
-    scalars: Vec<Scalar>,
+pub(super) struct Scope<'a> {
+    pub task: &'a CheckTask,
+    pub tables: Vec<(String, Option<TableShape>)>,
+    pub databases: Vec<CheckDatabase>,
+    pub scalars: Vec<Scalar>,
 }
 
 impl<'a> Scope<'a> {
@@ -187,10 +192,16 @@ impl<'a> Scope<'a> {
         flow: &mut Flow<'a>,
         query: &'a CheckQuery,
         load: Option<&Load>,
+        lineage: &Lineage<'a>,
         is_ready: bool,
     ) -> Result<(), TaskFailure> {
         let shape = if is_ready { self.shape_of(bench, flow, query) } else { None };
+        let bound = shape.clone();
+        let keep = |flow: &mut Flow<'a>, kept: Option<&TableShape>| {
+            flow.response.lineage.push(lineage.query(bench, &query.output, &query.sql, bound.as_ref(), kept));
+        };
         if let Some(load) = load.filter(|_| query.output == "result") {
+            keep(flow, shape.as_ref());
             self.load(flow, load, shape.as_ref());
             return Ok(());
         }
@@ -207,6 +218,7 @@ impl<'a> Scope<'a> {
             _ => shape,
         });
         let Some(contract) = contract else {
+            keep(flow, kept.as_ref());
             flow.result(&self.task.name, &query.output, kept);
             return Ok(());
         };
@@ -215,7 +227,9 @@ impl<'a> Scope<'a> {
                 flow.found(self.task, place, problem);
             }
         }
-        flow.result(&self.task.name, &query.output, Some(columns::under_contract(&contract, kept.as_ref())));
+        let kept = columns::under_contract(&contract, kept.as_ref());
+        keep(flow, Some(&kept));
+        flow.result(&self.task.name, &query.output, Some(kept));
         Ok(())
     }
 
@@ -298,10 +312,7 @@ impl<'a> Scope<'a> {
             None => load.table.clone(),
         };
         let database = flow.databases.get(load.connection.as_str()).cloned();
-        let is_same = |table: &&DatabaseTable| {
-            let plain = |name: &str| name.trim_start_matches("main.").trim_start_matches("public.").to_lowercase();
-            plain(&table.name) == plain(&table_name)
-        };
+        let is_same = |table: &&DatabaseTable| plain_table(&table.name) == plain_table(&table_name);
         let there = database.as_ref().and_then(|it| it.tables.iter().flatten().find(is_same).cloned());
         if let Some(table) = there {
             if let Some(query) = exact {
@@ -333,7 +344,7 @@ impl<'a> Scope<'a> {
 }
 
 /// Runs the statements before the queries, on the empty tables; says whether the queries can be bound then.
-fn set_up(bench: &Bench, flow: &mut Flow<'_>, scope: &Scope<'_>, setup: &[String]) -> bool {
+fn set_up(bench: &Bench, flow: &mut Flow<'_>, scope: &Scope<'_>, setup: &[String], lineage: &mut Lineage<'_>) -> bool {
     for (position, text) in setup.iter().enumerate() {
         let place = CheckPlace::Setup(position);
         let statement = match sql::setup(text, "the statement") {
@@ -351,6 +362,7 @@ fn set_up(bench: &Bench, flow: &mut Flow<'_>, scope: &Scope<'_>, setup: &[String
             flow.found(scope.task, place, shifted(problem, before));
             return false;
         }
+        flow.response.lineage.extend(lineage.set_up(bench, statement, position));
         match prepare(bench, scope, statement) {
             Ok(()) => {}
             Err(fault) if fault.is_about_text() => {
@@ -385,7 +397,7 @@ fn prepare(bench: &Bench, scope: &Scope<'_>, statement: &str) -> Result<(), Faul
     Ok(())
 }
 
-fn first_word(statement: &str) -> String {
+pub(super) fn first_word(statement: &str) -> String {
     let mut words = Tokens::new(statement).filter(|token| token.kind == TokenKind::Word);
     words.next().map(|token| statement[token.start..token.end].to_ascii_uppercase()).unwrap_or_default()
 }
@@ -449,7 +461,7 @@ fn texts<'t>(setup: &'t [String], queries: &'t [CheckQuery]) -> impl Iterator<It
 }
 
 /// Whether a text names something, quoted or not.
-fn mentions(text: &str, name: &str) -> bool {
+pub(super) fn mentions(text: &str, name: &str) -> bool {
     Tokens::new(text)
         .filter(|token| token.kind != TokenKind::Blank)
         .any(|token| text[token.start..token.end].trim_matches('"').eq_ignore_ascii_case(name))

@@ -27,7 +27,14 @@ fn request(tasks: Vec<CheckTask>) -> CheckRequest {
     let columns = vec![column("id", "BIGINT"), column("code", "VARCHAR")];
     let input = CheckInput { name: "orders".to_owned(), shape: Some(TableShape { columns, open: false }) };
     let unknown = CheckInput { name: "files".to_owned(), shape: None };
-    CheckRequest { format: FORMAT, databases: Vec::new(), inputs: vec![input, unknown], scalars: Vec::new(), tasks }
+    CheckRequest {
+        format: FORMAT,
+        databases: Vec::new(),
+        inputs: vec![input, unknown],
+        scalars: Vec::new(),
+        tasks,
+        masking: vec!["md5".to_owned()],
+    }
 }
 
 fn orders() -> (&'static str, TableOrigin) {

@@ -134,6 +134,10 @@ impl Compiler<'_> {
                 let message = "`source` belongs to a table that comes from files";
                 self.problem(Rule::InvalidContract, &path.field("source"), message);
             }
+            if column.sensitive.is_some() && !from_file {
+                let message = "`sensitive` belongs to an input: a result is sensitive where its columns come from such";
+                self.problem(Rule::InvalidContract, &path.field("sensitive"), message);
+            }
             let mut column = column.clone();
             match Type::parse(&column.data_type) {
                 Ok(data_type) => column.data_type = data_type.to_string(),

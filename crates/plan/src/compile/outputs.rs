@@ -30,9 +30,24 @@ impl Compiler<'_> {
             if let Some(publish) = &publish {
                 self.check_published_once(publish, &planned, &path.field("publish"));
             }
+            self.check_promises(output, &value, &path);
             planned.push(PlannedOutput { name: output.name.clone(), value, publish });
         }
         planned
+    }
+
+    /// `releases` and `contract` stand where something leaves.
+    fn check_promises(&mut self, output: &api::Output, value: &OutputValue, path: &FieldPath) {
+        let is_published = output.publish.is_some();
+        if !output.releases.is_empty() && !is_published && !matches!(value, OutputValue::Scalar(_)) {
+            let message = "a table that is not published does not leave; `releases` belongs to `publish`, or to the \
+                           export, load, report or message by which it leaves";
+            self.problem(Rule::NothingUsesIt, &path.field("releases"), message);
+        }
+        if output.contract.is_some() && !is_published {
+            let message = "`contract` is about those that read the dataset, and this output publishes none";
+            self.problem(Rule::NothingUsesIt, &path.field("contract"), message);
+        }
     }
 
     fn output_value(&mut self, output: &api::Output, path: &FieldPath) -> Option<OutputValue> {

@@ -113,7 +113,7 @@ fn every_wrong_manifest_has_its_problems_named() {
 }
 
 /// The rules that DuckDB checks; e2e/corpus/wrong breaks each of them.
-const OF_SQL: [crate::Rule; 16] = {
+const OF_SQL: [crate::Rule; 17] = {
     use crate::Rule::*;
     [
         SqlSyntax,
@@ -130,6 +130,7 @@ const OF_SQL: [crate::Rule; 16] = {
         UnusedParameter,
         BrokenContract,
         WrongColumnType,
+        SensitiveColumn,
         InvalidSql,
         NotChecked,
     ]

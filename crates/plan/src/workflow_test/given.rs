@@ -197,6 +197,7 @@ fn listed_columns(
         data_type: column.data_type.clone(),
         nullable: None,
         source: None,
+        sensitive: column.sensitive,
     };
     Ok(Some(found.columns.iter().map(column).collect()))
 }
