@@ -44,7 +44,14 @@ class Formats:
         return commit["format"]
 
     def state(self) -> int:
-        return unpacked(base64.b64decode(self.execution["status"]["state"]))["format"]
+        """Once the run has ended its state stands only in the record of it in the store."""
+        status = self.execution["status"]
+        if "state" not in status:
+            date, uid = status["completionTime"][:10], self.execution["metadata"]["uid"]
+            record = unpacked(self.stored(f"history/date={date}/{uid}.json.zst"))
+            status = record["execution"]["status"]
+            assert record["format"] == unpacked(base64.b64decode(status["state"]))["format"]
+        return unpacked(base64.b64decode(status["state"]))["format"]
 
     def revision(self) -> int:
         name = self.execution["status"]["resolved"]["revision"]
