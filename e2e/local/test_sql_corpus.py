@@ -109,7 +109,8 @@ def test_the_corpus_of_wrong_queries_is_large_and_breaks_every_rule_of_sql():
     broken = {entry["rule"] for entry in wrong}
     rules = (ROOT / "crates/plan/src/rule.rs").read_text().partition("// SQL.")[2].partition("// Tasks.")[0]
     of_sql = {line.split('"')[1] for line in rules.splitlines() if line.startswith("    ") and line[4:5].isupper()}
-    assert of_sql - broken <= {"expression-in-sql", "missing-query"}
+    # The others are held by tests of their own.
+    assert of_sql - broken <= {"expression-in-sql", "missing-query", "sensitive-column"}
 
 
 @pytest.mark.parametrize("topic", topics("wrong"))
