@@ -2,6 +2,7 @@
 //! those named.
 
 mod engine;
+mod launches;
 mod lint;
 mod measure;
 mod order;
@@ -23,6 +24,7 @@ const ALL: &[(&str, Benchmark)] = &[
     ("start", engine::start),
     ("retail", retail::run),
     ("copy", engine::copy),
+    ("launches", launches::run),
     ("steps", steps::run),
 ];
 

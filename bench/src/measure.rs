@@ -21,6 +21,15 @@ impl Times {
         self.0.get(self.0.len() / 2).copied().unwrap_or_default()
     }
 
+    pub fn percentile(&self, percent: usize) -> Duration {
+        let index = self.0.len().saturating_sub(1) * percent / 100;
+        self.0.get(index).copied().unwrap_or_default()
+    }
+
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
     /// The median as a multiple of another's.
     pub fn ratio(&self, other: &Self) -> f64 {
         self.median().as_secs_f64() / other.median().as_secs_f64()
@@ -38,7 +47,7 @@ impl fmt::Display for Times {
 }
 
 /// A time with the unit that suits it.
-fn text(time: Duration) -> String {
+pub fn text(time: Duration) -> String {
     match time.as_secs_f64() {
         seconds if seconds >= 1.0 => format!("{seconds:.2} s"),
         seconds if seconds >= 1e-3 => format!("{:.1} ms", seconds * 1e3),

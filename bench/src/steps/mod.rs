@@ -19,12 +19,13 @@ use kube::Client;
 
 use crate::measure::Failure;
 use crate::program::scratch;
-use kubelet::{Gaps, Kubelet};
-use operator::Operator;
+use kubelet::Gaps;
 use process::{Process, Usage};
-use server::ApiServer;
 
+pub use kubelet::Kubelet;
 pub use null::null_controller;
+pub use operator::{Operator, create, kind};
+pub use server::ApiServer;
 
 /// First argument of the process that is the rival.
 pub const NULL_CONTROLLER: &str = "null-controller";
@@ -40,7 +41,7 @@ const CHAINS_TOGETHER: usize = 500;
 /// Rounds with many chains: each has 5,000 tasks.
 const ROUNDS_TOGETHER: usize = 3;
 /// After which a chain counts as stuck.
-const DEADLINE: Duration = Duration::from_secs(300);
+pub const DEADLINE: Duration = Duration::from_secs(300);
 
 pub fn run() -> Result<(), Failure> {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();

@@ -87,8 +87,8 @@ impl Operator {
         Ok(())
     }
 
-    /// Requests to the Kubernetes API for each finished task, by verb and resource, since the operator started.
-    pub async fn requests_per_task(&self, tasks: usize) -> Result<String, Failure> {
+    /// Requests to the Kubernetes API since the operator started, by verb and resource.
+    pub async fn requests(&self) -> Result<BTreeMap<String, f64>, Failure> {
         let explain = |error: reqwest::Error| format!("{}: {error}", self.metrics);
         let text = reqwest::get(&self.metrics).await.map_err(explain)?.text().await.map_err(explain)?;
         let mut counts: BTreeMap<String, f64> = BTreeMap::new();
@@ -101,6 +101,12 @@ impl Operator {
             let what = format!("{} {}", label("verb").unwrap_or("?"), label("resource").unwrap_or("?"));
             *counts.entry(what).or_default() += count.parse::<f64>().unwrap_or_default();
         }
+        Ok(counts)
+    }
+
+    /// The same for each finished task.
+    pub async fn requests_per_task(&self, tasks: usize) -> Result<String, Failure> {
+        let counts = self.requests().await?;
         let shown = counts.iter().filter(|(_, count)| **count / tasks as f64 >= 0.005);
         let shown = shown.map(|(what, count)| format!("{what} {:.2}", count / tasks as f64));
         Ok(shown.collect::<Vec<_>>().join(", "))
@@ -122,12 +128,13 @@ impl Operator {
     }
 }
 
-fn kind(client: &Client, kind: &str) -> Api<DynamicObject> {
+/// Objects of a kind of Pintail's.
+pub fn kind(client: &Client, kind: &str) -> Api<DynamicObject> {
     let resource = ApiResource::from_gvk(&GroupVersionKind::gvk("pintail.dev", "v1alpha1", kind));
     Api::namespaced_with(client.clone(), NAMESPACE, &resource)
 }
 
-async fn create(api: &Api<DynamicObject>, object: &Value) -> Result<(), Failure> {
+pub async fn create(api: &Api<DynamicObject>, object: &Value) -> Result<(), Failure> {
     let object = serde_json::from_value(object.clone()).map_err(|error| error.to_string())?;
     api.create(&PostParams::default(), &object).await.map(|_| ()).map_err(|error| error.to_string())
 }
