@@ -1,6 +1,7 @@
 //! Opens what SQL reaches by name: databases, and the secrets that reading buckets and web servers takes.
 
 use std::path::Path;
+use std::time::Duration;
 
 use pintail_protocol::{AccessMode, Connection, ConnectionTarget, SecretVariable, WorkOrder};
 
@@ -8,6 +9,11 @@ use crate::failure::TaskFailure;
 use crate::session::Session;
 use crate::sql;
 use crate::workspace::Environment;
+
+/// A server that does not answer at all is given up by then.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// Between tries to reach a server.
+const ATTACH_PAUSES: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(3)];
 
 /// Loads the extensions that the order needs, makes secrets and attaches databases.
 pub(crate) fn open_connections(
@@ -100,9 +106,18 @@ fn attach_postgres(session: &Session, connection: &Connection, environment: &Env
     create_secret(session, connection, &options)?;
     let name = sql::identifier(&connection.name);
     let read_only = if connection.mode == AccessMode::Read { ", READ_ONLY" } else { "" };
-    let words = sql::text(&format!("sslmode={ssl_mode}"));
+    let words = sql::text(&format!("sslmode={ssl_mode} connect_timeout={}", CONNECT_TIMEOUT.as_secs()));
     let statement = format!("ATTACH {words} AS {name} (TYPE postgres, SECRET {name}{read_only})");
-    session.batch(&statement, "attach").map_err(|failure| postgres_failure(&failure, host, &port, database))
+    let attach =
+        || session.batch(&statement, "attach").map_err(|failure| postgres_failure(&failure, host, &port, database));
+    // Nothing is done yet, so that a server that restarts or a name that is not answered costs no attempt of the task.
+    for pause in ATTACH_PAUSES {
+        match attach() {
+            Err(failure) if failure.reason == "ConnectionFailed" => std::thread::sleep(pause),
+            done => return done,
+        }
+    }
+    attach()
 }
 
 /// The server's words may repeat what it was sent, so none of them are repeated.
