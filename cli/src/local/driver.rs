@@ -7,6 +7,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use pintail_api as api;
 use pintail_engine::{Phase, TaskIndex};
+use pintail_execution::launch::notifications;
 use pintail_execution::{Command, CommittedReport, Run, Seen};
 use pintail_protocol::{ExitCode, Failure, FailureClass, ReportOutcome, TaskReport};
 use pintail_storage::{RunTask, Store, StoreError};
@@ -33,12 +34,14 @@ pub struct Watcher {
     pub progress: Progress,
     /// Ctrl-C of a terminal that the run has for itself.
     pub interrupts: Option<Signal>,
+    /// Whom the run's plan tells of its end. They are listed with the end, so that no crash in between forgets them.
+    pub asked: Vec<api::PlanNotification>,
 }
 
 impl Watcher {
     /// The terminal of a command that drives one run.
     pub fn of_terminal() -> Result<Self, CommandFailure> {
-        Ok(Self { progress: Progress::default(), interrupts: Some(interrupts()?) })
+        Ok(Self { progress: Progress::default(), interrupts: Some(interrupts()?), asked: Vec::new() })
     }
 
     /// Comes back when Ctrl-C is pressed.
@@ -190,7 +193,10 @@ impl Driver {
 
     async fn save(&mut self) -> Result<(), CommandFailure> {
         let before = self.stored.execution.status.take().map(|status| status.conditions).unwrap_or_default();
-        let status = self.run.status(&before, Timestamp::now()).map_err(CommandFailure::failed)?;
+        let mut status = self.run.status(&before, Timestamp::now()).map_err(CommandFailure::failed)?;
+        if self.run.outcome().is_some() {
+            status.notifications = notifications(&self.watcher.asked, &status);
+        }
         self.watcher.progress.show(&status);
         self.stored.execution.status = Some(status);
         self.records.save(&mut self.stored).await

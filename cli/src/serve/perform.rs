@@ -238,7 +238,7 @@ async fn driven(
     asked: Vec<api::PlanNotification>,
     lock: RunLock,
 ) -> Driven {
-    let outcome = match drive(&records, &manifests, &run).await {
+    let outcome = match drive(&records, &manifests, &run, &asked).await {
         Ok(Some(ended)) => tell(&records, &manifests, &asked, ended).await.map(Some),
         outcome => outcome,
     };
@@ -250,6 +250,7 @@ async fn drive(
     records: &Records,
     manifests: &Arc<Manifests>,
     run: &str,
+    asked: &[api::PlanNotification],
 ) -> Result<Option<api::Execution>, CommandFailure> {
     let Some(stored) = records.find(run).await? else { return Ok(None) };
     let status = stored.execution.status.as_ref();
@@ -264,7 +265,7 @@ async fn drive(
             Started::Ended(execution) => return Ok(Some(*execution)),
         },
     };
-    let watcher = Watcher { progress: Progress::of_many(run), interrupts: None };
+    let watcher = Watcher { progress: Progress::of_many(run), interrupts: None, asked: asked.to_vec() };
     restored.drive(records, watcher).await.map(Some)
 }
 
