@@ -14,8 +14,8 @@ import requests
 import yaml
 
 ROOT = Path(__file__).resolve().parents[2]
-# Beside a developer's own cluster, which is named `pintail`.
-NAME = "e2e"
+# Beside a developer's own cluster, which is named `pintail`; `PINTAIL_E2E_CLUSTER` is for several sessions on one machine.
+NAME = os.environ.get("PINTAIL_E2E_CLUSTER") or "e2e"
 GROUP = "/apis/pintail.dev/v1alpha1"
 KINDS = ("workflows", "launchplans", "executions", "artifacts", "connections")
 
