@@ -73,7 +73,43 @@ fn published(workflow: &api::Workflow) -> BTreeSet<String> {
     outputs.iter().filter_map(|output| output.publish.as_ref()).map(|publish| publish.artifact.clone()).collect()
 }
 
+/// What is said of a plan whose agent does not do all its work: with the fields that need it.
+pub fn without_agent(launch: &PlannedLaunch, trouble: &str) -> String {
+    let path = FieldPath::root().field("spec").field("triggers");
+    let fields = launch.triggers.iter().enumerate().filter_map(|(index, trigger)| {
+        let kind = match trigger.on {
+            TriggerOn::Object { .. } => "object",
+            TriggerOn::Event { .. } => "event",
+            TriggerOn::Schedule { .. } | TriggerOn::Artifacts { .. } => return None,
+        };
+        Some(path.index(index).field(kind).to_string())
+    });
+    format!("{}: may start nothing: {trouble}", fields.collect::<Vec<_>>().join(", "))
+}
+
 /// Namespace and name.
 pub fn name_of(plan: &api::LaunchPlan) -> (String, String) {
     (plan.namespace().unwrap_or_default(), plan.name_any())
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_plan_without_its_agent_says_which_of_its_fields_need_it() {
+        let plan = json!({
+            "metadata": { "name": "p" },
+            "spec": { "workflowRef": { "name": "w" }, "triggers": [
+                { "name": "a", "object": { "connection": "raw", "path": "*.csv" } },
+                { "name": "b", "schedule": { "cron": "0 2 * * *" } },
+                { "name": "c", "event": { "type": "t", "connection": "hook" } },
+            ] },
+        });
+        let launch = pintail_plan::compile_launch_plan(&serde_json::from_value(plan).unwrap()).unwrap();
+        let said = without_agent(&launch, "the pod a waits");
+        assert_eq!(said, "spec.triggers[0].object, spec.triggers[2].event: may start nothing: the pod a waits");
+    }
 }

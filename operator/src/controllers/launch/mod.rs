@@ -54,14 +54,10 @@ pub async fn reconcile(unit: Arc<Unit>, object: Arc<DynamicObject>) -> Result<Ac
         _ => PlanDecision { status: plan.status.clone().unwrap_or_default(), ..PlanDecision::default() },
     };
     perform::create(&unit, &namespace, &decision.create).await?;
-    let trouble = compiled
-        .as_ref()
-        .as_ref()
-        .ok()
-        .filter(|launch| needs_agent(launch))
-        .and_then(|_| unit.agents.trouble(&namespace));
+    let agents_part = compiled.as_ref().as_ref().ok().filter(|launch| needs_agent(launch));
+    let trouble = agents_part.zip(unit.agents.trouble(&namespace));
     let (reason, message) = match trouble.as_ref().filter(|_| problems.is_empty()) {
-        Some(trouble) => (Reason::AgentUnavailable, format!("objects and events may start nothing: {trouble}")),
+        Some((launch, trouble)) => (Reason::AgentUnavailable, check::without_agent(launch, trouble)),
         None => said(&problems),
     };
     let generation = plan.metadata.generation;
