@@ -374,7 +374,8 @@ class OnCluster:
             "broken-report": "The monthly report failed",
             "anomaly-check": "wrong totals in",
         }
-        return subjects.get(self.scenario.name, "no mail") in mail.subject
+        # Those of plans have another recipient.
+        return mail.recipients == ["data@example.com"] and subjects.get(self.scenario.name, "no mail") in mail.subject
 
     def artifact(self, name: str) -> dict:
         return eventually(lambda: self.cluster.object(self.namespace, "artifacts", name), f"Artifact {name}", 10)
