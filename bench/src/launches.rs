@@ -7,7 +7,7 @@
 //! Execution created ─ seen ┘     a plain Execution is └─ seen ───────────────┘
 //! ```
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -212,13 +212,16 @@ async fn idle(client: &Client, operator: &Operator) -> Result<(), Failure> {
 /// The processor time and the requests of a minute in which nothing happens.
 async fn idle_for(operator: &Operator, what: &str) -> Result<(), Failure> {
     // What was just made is to be done with.
-    tokio::time::sleep(Duration::from_secs(10)).await;
-    let (before, requests) = (operator.process.usage()?, operator.requests().await?);
-    tokio::time::sleep(IDLE).await;
-    let (after, later) = (operator.process.usage()?, operator.requests().await?);
-    let made = later.iter().map(|(name, count)| (name, count - requests.get(name).copied().unwrap_or_default()));
-    let made: Vec<String> =
-        made.filter(|(_, count)| *count > 0.0).map(|(name, count)| format!("{name} {count}")).collect();
+    let start = Instant::now();
+    while requests_within(operator, Duration::from_secs(5)).await?.keys().any(|name| name != "update leases") {
+        if start.elapsed() > DEADLINE {
+            return Err("the operator does not come to rest".to_owned());
+        }
+    }
+    let before = operator.process.usage()?;
+    let made = requests_within(operator, IDLE).await?;
+    let after = operator.process.usage()?;
+    let made: Vec<String> = made.iter().map(|(name, count)| format!("{name} {count}")).collect();
     println!(
         "    {what}: {:.2} ms of processor time a second, {} MiB at most, requests: {}",
         after.since(before).processor.as_secs_f64() * 1e3 / IDLE.as_secs_f64(),
@@ -226,6 +229,18 @@ async fn idle_for(operator: &Operator, what: &str) -> Result<(), Failure> {
         if made.is_empty() { "none".to_owned() } else { made.join(", ") },
     );
     Ok(())
+}
+
+/// The requests that the operator makes meanwhile, by verb and resource.
+async fn requests_within(operator: &Operator, time: Duration) -> Result<BTreeMap<String, f64>, Failure> {
+    let before = operator.requests().await?;
+    tokio::time::sleep(time).await;
+    let after = operator.requests().await?;
+    let made = after.into_iter().map(|(name, count)| {
+        let count = count - before.get(&name).copied().unwrap_or_default();
+        (name, count)
+    });
+    Ok(made.filter(|(_, count)| *count > 0.0).collect())
 }
 
 fn print(what: &str, times: &Times) {
