@@ -252,6 +252,7 @@ mod tests {
         metrics.execution_ended("succeeded");
         metrics.execution_active("uid", BTreeMap::from([("Unschedulable", 2)]));
         metrics.stepped("start", Duration::from_millis(30));
+        metrics.launched("schedule", Some(Duration::from_millis(5)));
         metrics.api_request("create", "pods", Some(201));
         metrics.leads(true);
         metrics
