@@ -1,5 +1,7 @@
 //! What is wrong with the SQL of manifests: each workflow is checked by DuckDB, publishers of datasets before readers.
 
+use std::path::PathBuf;
+
 use kube::ResourceExt;
 use pintail_api as api;
 use pintail_execution::{
@@ -95,18 +97,20 @@ pub fn check_sql_against<'a>(manifests: &'a Manifests, pinned: &Datasets) -> Res
     Ok(checked)
 }
 
-/// Refuses to run what would let a sensitive column out; most manifests have none, and are not checked for it.
+/// Manifests whose workflows may run: as [`Manifests::read_right`], and no sensitive column gets out. Most manifests have
+/// none, and their SQL is not checked for it.
 ///
 /// # Errors
-/// As [`check_sql`]; and where one would leave, which is printed on standard error.
-pub fn refuse_leaks(manifests: &Manifests) -> Result<(), CommandFailure> {
+/// As [`Manifests::read_right`] and [`check_sql`]; and where a sensitive column would leave, which is printed on standard error.
+pub fn read_runnable(paths: &[PathBuf]) -> Result<Manifests, CommandFailure> {
+    let manifests = Manifests::read_right(paths)?;
     if !manifests.has_sensitive_columns() {
-        return Ok(());
+        return Ok(manifests);
     }
-    let mut leaks = check_sql(manifests)?.problems;
+    let mut leaks = check_sql(&manifests)?.problems;
     leaks.retain(|located| located.problem.rule == Rule::SensitiveColumn);
     if leaks.is_empty() {
-        return Ok(());
+        return Ok(manifests);
     }
     eprint!("{}", diagnostics::as_text(&leaks, manifests.sources()));
     Err(CommandFailure::shown(Code::Failed))

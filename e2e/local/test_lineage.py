@@ -196,6 +196,26 @@ EXITS = {
 }
 
 
+NIGHTLY = """
+---
+apiVersion: pintail.dev/v1alpha1
+kind: LaunchPlan
+metadata: { name: nightly }
+spec:
+  workflowRef: { name: people }
+  triggers: [ { name: night, schedule: { cron: "0 2 * * *" } } ]
+"""
+
+
+@pytest.mark.parametrize("command", [("run",), ("run", "plan/nightly"), ("serve",), ("trigger", "nightly/night")])
+def test_nothing_starts_a_run_that_would_let_a_sensitive_column_out(workspace, command):
+    workspace.write("w/places.yaml", PLACES)
+    workspace.write("w/people.yaml", PEOPLE + EXITS["export"] % "" + NIGHTLY)
+    refused = workspace.pintail(*command, "w")
+    assert refused.code == 1 and "[sensitive-column]" in refused.err, refused
+    assert workspace.good("list", "-o", "name").out == ""
+
+
 @pytest.mark.parametrize("exit", EXITS)
 def test_a_sensitive_column_leaves_by_no_exit_unless_it_is_released(workspace, exit):
     workspace.write("w/places.yaml", PLACES)

@@ -10,11 +10,12 @@ use pintail_plan::PlannedLaunch;
 use pintail_storage::layout::DEFAULT_NAMESPACE;
 
 use crate::arguments::Run;
+use crate::check::read_runnable;
 use crate::commands::run::{given_inputs, input_failure};
 use crate::failure::CommandFailure;
 use crate::local::by_hand;
 use crate::local::records::Records;
-use crate::manifests::{Manifests, absolute_uri};
+use crate::manifests::absolute_uri;
 use crate::render::report;
 
 /// The name in `plan/NAME`. What is there as a file or folder is that.
@@ -37,7 +38,7 @@ pub async fn run_here(records: &Records, name: &str, files: &[PathBuf], argument
             "give the manifests of LaunchPlan {name} and its Workflow: pintail run plan/{name} FILE…"
         )));
     }
-    let manifests = Arc::new(Manifests::read_right(files)?);
+    let manifests = Arc::new(read_runnable(files)?);
     let (plan, launch) = manifests.launch(name)?;
     let workflow = manifests.compile(manifests.workflow(&launch.workflow)?, manifests.config_maps().clone())?;
     let mut given = given_inputs(&arguments.inputs, workflow.inputs.iter())?;

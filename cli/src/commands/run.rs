@@ -9,7 +9,7 @@ use pintail_execution::{BoundInput, BoundSource, bound_from_resolved, execution_
 use pintail_plan::{InputValue, Plan, PlannedInput};
 
 use crate::arguments::{Resume, Retry, Run};
-use crate::check::refuse_leaks;
+use crate::check::read_runnable;
 use crate::cluster;
 use crate::commands::plan::{self, plan_name};
 use crate::failure::CommandFailure;
@@ -17,7 +17,7 @@ use crate::local::driver::Watcher;
 use crate::local::lock::RunLock;
 use crate::local::records::Records;
 use crate::local::start::{NewRun, RestoredRun, pin_inputs, reusable, sources};
-use crate::manifests::{Manifests, absolute_uri};
+use crate::manifests::absolute_uri;
 use crate::place::Place;
 use crate::render::{Ending, ending, report};
 
@@ -34,8 +34,7 @@ async fn run_here(records: &Records, arguments: &Run) -> Result<(), CommandFailu
     {
         return plan::run_here(records, name, files, arguments).await;
     }
-    let manifests = Arc::new(Manifests::read_right(&arguments.what)?);
-    refuse_leaks(&manifests)?;
+    let manifests = Arc::new(read_runnable(&arguments.what)?);
     let jobs = manifests.jobs(arguments.workflow.as_deref())?;
     let mut planned = Vec::new();
     for job in jobs {
@@ -98,8 +97,7 @@ pub async fn retry(arguments: Retry) -> Result<(), CommandFailure> {
 async fn retry_here(records: &Records, arguments: Retry) -> Result<(), CommandFailure> {
     let before = records.execution(&arguments.name).await?.execution;
     let files = if arguments.files.is_empty() { sources(&before) } else { arguments.files };
-    let manifests = Arc::new(Manifests::read_right(&files)?);
-    refuse_leaks(&manifests)?;
+    let manifests = Arc::new(read_runnable(&files)?);
     let workflow = manifests.workflow(&before.spec.workflow_ref.name)?;
     let plan = manifests.compile(workflow, manifests.config_maps().clone())?;
     let inputs = retried_inputs(records, &plan, &before).await?;

@@ -14,6 +14,7 @@ use pintail_protocol::{ArrivedObject, ConnectionTarget, Happened, ReceivedEvent}
 use pintail_storage::layout::DEFAULT_NAMESPACE;
 
 use crate::arguments::{Output, Trigger};
+use crate::check::read_runnable;
 use crate::failure::CommandFailure;
 use crate::local::by_hand;
 use crate::local::records::Records;
@@ -27,7 +28,7 @@ pub async fn trigger(arguments: Trigger) -> Result<(), CommandFailure> {
         .split_once('/')
         .ok_or_else(|| CommandFailure::usage(format!("{}: write it as PLAN/TRIGGER", arguments.trigger)))?;
     let records = arguments.store.open().await?;
-    let manifests = Arc::new(Manifests::read_right(&arguments.files)?);
+    let manifests = Arc::new(read_runnable(&arguments.files)?);
     let (object, launch) = manifests.launch(plan)?;
     let trigger = trigger_of(&launch, name).ok_or_else(|| {
         let names: Vec<&str> = launch.triggers.iter().map(|trigger| trigger.name.as_str()).collect();

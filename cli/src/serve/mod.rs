@@ -21,9 +21,9 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use crate::arguments::Serve;
+use crate::check::read_runnable;
 use crate::failure::CommandFailure;
 use crate::interrupt::interrupts;
-use crate::manifests::Manifests;
 use say::Say;
 use server::Server;
 
@@ -32,7 +32,7 @@ const TOLD: usize = 16;
 
 pub async fn serve(arguments: Serve) -> Result<(), CommandFailure> {
     let records = arguments.store.open().await?;
-    let manifests = Arc::new(Manifests::read_right(&arguments.files)?);
+    let manifests = Arc::new(read_runnable(&arguments.files)?);
     let mut interrupts = interrupts()?;
     let say = Say::new(arguments.output);
     let mut server = Server::open(records, Arc::clone(&manifests), say).await?;
