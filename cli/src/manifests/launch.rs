@@ -7,7 +7,7 @@ use kube::ResourceExt;
 use pintail_api as api;
 use pintail_plan::{
     FieldPath, LaunchSurroundings, Located, PlannedLaunch, Problem, Rule, check_launch_plan, compile_inputs,
-    compile_launch_plan, nearest, trigger_cycle,
+    compile_launch_plan, is_started_by, nearest, trigger_cycle,
 };
 
 use super::{Manifests, absolute_uri, published};
@@ -19,11 +19,10 @@ impl Manifests {
     pub(super) fn launch_problems(&self) -> Vec<Located> {
         let compiled: Vec<_> = self.launch_plans.iter().map(|(_, plan)| compile_launch_plan(plan)).collect();
         let launches: Vec<&PlannedLaunch> = compiled.iter().filter_map(|compiled| compiled.as_ref().ok()).collect();
-        let around: Vec<_> = launches.iter().map(|launch| (*launch, self.published_by(&launch.workflow))).collect();
         let mut located = Vec::new();
         for ((position, _), compiled) in self.launch_plans.iter().zip(&compiled) {
             let problems = match compiled {
-                Ok(launch) => self.problems_around(launch, &around),
+                Ok(launch) => self.problems_around(launch, &launches),
                 Err(problems) => problems.clone(),
             };
             located.extend(self.documents.get(*position).map(|found| found.locate_all(problems)).unwrap_or_default());
@@ -31,7 +30,7 @@ impl Manifests {
         located
     }
 
-    fn problems_around(&self, launch: &PlannedLaunch, plans: &[(&PlannedLaunch, BTreeSet<String>)]) -> Vec<Problem> {
+    fn problems_around(&self, launch: &PlannedLaunch, plans: &[&PlannedLaunch]) -> Vec<Problem> {
         let spec = FieldPath::root().field("spec");
         let workflow = self.workflows.iter().find(|(_, workflow)| workflow.name_any() == launch.workflow);
         let inputs = workflow.and_then(|(_, workflow)| compile_inputs(workflow).ok());
@@ -44,7 +43,12 @@ impl Manifests {
             let path = spec.field("workflowRef").field("name");
             problems.push(Problem::new(Rule::UnknownName, path, message).suggest(near));
         }
-        if let Some(circle) = trigger_cycle(&launch.name, plans) {
+        let next = |workflow: &str| {
+            let published = self.published_by(workflow);
+            let started = plans.iter().filter(|plan| is_started_by(plan, &published));
+            started.map(|plan| (plan.name.clone(), plan.workflow.clone())).collect()
+        };
+        if let Some(circle) = trigger_cycle(launch, next) {
             let message = format!("plans start each other in a circle: {}", circle.join(" -> "));
             problems.push(Problem::new(Rule::TriggerCycle, spec.field("triggers"), message));
         }

@@ -26,7 +26,8 @@ pub use compile::{check_connection, compile, compile_inputs};
 pub use input::{bind_inputs, bind_planned, parse_input_text};
 pub use launch::{
     LaunchSurroundings, PlannedConcurrency, PlannedDataset, PlannedHistory, PlannedLaunch, PlannedTrigger,
-    REFUSE_AGAIN_FOR, TriggerOn, TriggerValue, check_launch_plan, compile_launch_plan, inputs_of, trigger_cycle,
+    REFUSE_AGAIN_FOR, TriggerOn, TriggerValue, check_launch_plan, compile_launch_plan, inputs_of, is_started_by,
+    trigger_cycle,
 };
 pub use model::*;
 pub use problem::{FieldPath, Located, Problem, Segment, nearest};

@@ -150,6 +150,7 @@ async fn follow_triggers(unit: &Unit) {
         &unit.launch_plans,
         |plan, gone| {
             let (namespace, name) = (within(plan), plan.name_any());
+            unit.waiting.apply(plan, gone);
             if gone {
                 unit.launches.forget(&namespace, &name);
             }

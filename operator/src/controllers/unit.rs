@@ -21,7 +21,7 @@ use tokio::sync::watch;
 
 use super::agent::{Agents, is_agent};
 use super::execution::memory::Memory;
-use super::launch::known::{Launches, PlanRuns};
+use super::launch::known::{Launches, PlanRuns, Waiting};
 use super::object::decode;
 use super::pods::{PodCache, trim};
 use super::runner::{MANAGED_BY, MANAGED_BY_LABEL};
@@ -107,6 +107,7 @@ pub struct Unit {
     pub artifacts: Kind,
     pub launch_plans: Kind,
     pub launches: Launches,
+    pub waiting: Waiting,
     pub plan_runs: PlanRuns,
     pub agents: Agents,
     pub pods: PodCache,
@@ -126,6 +127,7 @@ impl Unit {
             artifacts: Kind::new::<api::Artifact>(),
             launch_plans: Kind::new::<api::LaunchPlan>(),
             launches: Launches::default(),
+            waiting: Waiting::default(),
             plan_runs: PlanRuns::default(),
             agents: Agents::default(),
             pods: PodCache::default(),
@@ -198,12 +200,12 @@ impl Unit {
                 // What is listed anew cannot be read before the list is whole.
                 Event::Init | Event::InitApply(_) => {}
                 Event::InitDone => {
-                    kind.ready.send_replace(true);
                     let is_gone = |object: &&Arc<DynamicObject>| kind.objects.get(&kind.reference(object)).is_none();
                     let gone: Vec<_> = before.iter().filter(is_gone).cloned().collect();
                     let listed = kind.objects.state();
                     gone.iter().for_each(|object| changed(object, true));
                     listed.iter().for_each(|object| changed(object, false));
+                    kind.ready.send_replace(true);
                     namespaces(gone.iter().chain(&listed)).into_iter().for_each(&around);
                 }
             }

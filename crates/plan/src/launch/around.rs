@@ -174,31 +174,31 @@ fn missing(
     (!names.is_empty()).then(|| Problem::new(Rule::MissingInput, path.clone(), message()))
 }
 
-/// A circle of plans of which each publishes what starts the next, beginning with `first`; each plan comes with the
-/// datasets that its Workflow publishes. Conditions and further datasets may break
-/// a circle, so these count as no link: the limit of depth stops what cannot be seen.
-pub fn trigger_cycle(first: &str, plans: &[(&PlannedLaunch, BTreeSet<String>)]) -> Option<Vec<String>> {
-    let starts = |launch: &PlannedLaunch, published: &BTreeSet<String>| {
-        launch.triggers.iter().any(|trigger| match &trigger.on {
-            TriggerOn::Artifacts { datasets, .. } => {
-                datasets.iter().all(|dataset| dataset.condition.is_none() && published.contains(&dataset.name))
-            }
-            _ => false,
-        })
-    };
-    let mut paths = vec![vec![first.to_owned()]];
+/// Whether versions of these datasets start the plan. Conditions and further datasets may break a circle, so these count
+/// as no link: the limit of depth stops what cannot be seen.
+pub fn is_started_by(launch: &PlannedLaunch, published: &BTreeSet<String>) -> bool {
+    launch.triggers.iter().any(|trigger| match &trigger.on {
+        TriggerOn::Artifacts { datasets, .. } => {
+            datasets.iter().all(|dataset| dataset.condition.is_none() && published.contains(&dataset.name))
+        }
+        _ => false,
+    })
+}
+
+/// A circle of plans of which each publishes what starts the next, beginning with `first`. `next` gives the plans that the
+/// datasets of a Workflow start, each by its name and that of its Workflow.
+pub fn trigger_cycle(first: &PlannedLaunch, next: impl Fn(&str) -> Vec<(String, String)>) -> Option<Vec<String>> {
+    let mut paths = vec![(vec![first.name.clone()], first.workflow.clone())];
     let mut seen = BTreeSet::new();
-    while let Some(path) = paths.pop() {
-        let last = path.last()?;
-        let Some((_, published)) = plans.iter().find(|(launch, _)| launch.name == *last) else { continue };
-        for (next, _) in plans.iter().filter(|(next, _)| starts(next, published)) {
+    while let Some((path, workflow)) = paths.pop() {
+        for (plan, workflow) in next(&workflow) {
             let mut path = path.clone();
-            path.push(next.name.clone());
-            if next.name == first {
+            path.push(plan.clone());
+            if plan == first.name {
                 return Some(path);
             }
-            if seen.insert(next.name.clone()) {
-                paths.push(path);
+            if seen.insert(plan) {
+                paths.push((path, workflow));
             }
         }
     }

@@ -20,7 +20,7 @@ use pintail_engine::{CatchUp, Schedule, ScheduleError, WhenFull};
 use serde_json::Value as Json;
 use sha2::{Digest, Sha256};
 
-pub use around::{LaunchSurroundings, check_launch_plan, trigger_cycle};
+pub use around::{LaunchSurroundings, check_launch_plan, is_started_by, trigger_cycle};
 pub use inputs::inputs_of;
 
 use crate::Rule;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use pintail_api as api;
 use serde_json::{Value, json};
 
-use super::{LaunchSurroundings, PlannedLaunch, check_launch_plan, compile_launch_plan, trigger_cycle};
+use super::{LaunchSurroundings, PlannedLaunch, check_launch_plan, compile_launch_plan, is_started_by, trigger_cycle};
 use crate::compile::tests::workflow;
 
 fn plan(name: &str, spec: Value) -> api::LaunchPlan {
@@ -141,15 +141,23 @@ fn a_plan_fits_its_workflow_and_its_connections() {
 #[test]
 fn plans_that_start_each_other_are_found() {
     let waits = |name: &str, dataset: Value| launch(name, trigger(json!({ "artifacts": dataset })));
-    let publishes = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<BTreeSet<_>>();
-    let (a, b, c) = (
+    let (mut a, mut b, mut c) = (
         waits("a", json!([{ "name": "three" }])),
         waits("b", json!([{ "name": "one" }])),
         waits("c", json!([{ "name": "two" }])),
     );
-    let plans = [(&a, publishes(&["one"])), (&b, publishes(&["two"])), (&c, publishes(&["three"]))];
-    assert_eq!(trigger_cycle("a", &plans).map(|path| path.join(" ")).as_deref(), Some("a b c a"));
-    let conditioned = waits("c", json!([{ "name": "two", "where": "$(artifact.rows > 0)" }]));
-    let plans = [(&a, publishes(&["one"])), (&b, publishes(&["two"])), (&conditioned, publishes(&["three"]))];
-    assert_eq!(trigger_cycle("a", &plans), None);
+    // Each Workflow publishes the dataset of its name.
+    (a.workflow, b.workflow, c.workflow) = ("one".to_owned(), "two".to_owned(), "three".to_owned());
+    let circle = |plans: &[&PlannedLaunch]| {
+        let next = |workflow: &str| {
+            let published = BTreeSet::from([workflow.to_owned()]);
+            let started = plans.iter().filter(|plan| is_started_by(plan, &published));
+            started.map(|plan| (plan.name.clone(), plan.workflow.clone())).collect()
+        };
+        trigger_cycle(&a, next).map(|path| path.join(" "))
+    };
+    assert_eq!(circle(&[&a, &b, &c]).as_deref(), Some("a b c a"));
+    let mut conditioned = waits("c", json!([{ "name": "two", "where": "$(artifact.rows > 0)" }]));
+    conditioned.workflow = "three".to_owned();
+    assert_eq!(circle(&[&a, &b, &conditioned]), None);
 }

@@ -2,11 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use kube::ResourceExt;
 use pintail_api as api;
 use pintail_plan::{
     FieldPath, LaunchSurroundings, PlannedLaunch, Problem, Rule, TriggerOn, check_connection_on_cluster,
-    check_launch_plan, compile_inputs, trigger_cycle,
+    check_launch_plan, compile_inputs, is_started_by, trigger_cycle,
 };
 
 use crate::controllers::object::decode;
@@ -48,20 +47,25 @@ pub fn is_cycle(problems: &[Problem]) -> bool {
     problems.iter().any(|problem| problem.rule == Rule::TriggerCycle)
 }
 
-/// Plans are only looked through where this one waits for datasets.
+/// Only the plans that this one starts are looked at, and those that they start.
 pub fn cycle(unit: &Unit, namespace: &str, launch: &PlannedLaunch) -> Option<Problem> {
     if !launch.triggers.iter().any(|trigger| matches!(trigger.on, TriggerOn::Artifacts { .. })) {
         return None;
     }
-    let plans = unit.launch_plans.within(namespace);
-    let plans: Vec<_> = plans.iter().filter_map(|object| decode::<api::LaunchPlan>(object).ok()).collect();
-    let compiled: Vec<_> = plans.iter().map(|plan| unit.launches.get(plan)).collect();
-    let around = compiled.iter().filter_map(|compiled| compiled.as_ref().as_ref().ok()).map(|other| {
-        let workflow = unit.workflows.find(namespace, &other.workflow);
+    let next = |workflow: &str| {
+        let workflow = unit.workflows.find(namespace, workflow);
         let workflow = workflow.and_then(|object| decode::<api::Workflow>(&object).ok());
-        (other, workflow.as_ref().map(published).unwrap_or_default())
-    });
-    let circle = trigger_cycle(&launch.name, &around.collect::<Vec<_>>())?;
+        let published = workflow.as_ref().map(published).unwrap_or_default();
+        let waiting: BTreeSet<_> = published.iter().flat_map(|dataset| unit.waiting.of(namespace, dataset)).collect();
+        let plans = waiting.iter().filter_map(|name| unit.launch_plans.find(namespace, name));
+        let compiled = plans.filter_map(|object| Some(unit.launches.get(&decode(&object).ok()?)));
+        let started = compiled.filter_map(|compiled| {
+            let plan = compiled.as_ref().as_ref().ok().filter(|plan| is_started_by(plan, &published))?;
+            Some((plan.name.clone(), plan.workflow.clone()))
+        });
+        started.collect()
+    };
+    let circle = trigger_cycle(launch, next)?;
     let message = format!("plans start each other in a circle: {}; nothing is started", circle.join(" -> "));
     let path = FieldPath::root().field("spec").field("triggers");
     Some(Problem::new(Rule::TriggerCycle, path, message))
@@ -85,11 +89,6 @@ pub fn without_agent(launch: &PlannedLaunch, trouble: &str) -> String {
         Some(path.index(index).field(kind).to_string())
     });
     format!("{}: may start nothing: {trouble}", fields.collect::<Vec<_>>().join(", "))
-}
-
-/// Namespace and name.
-pub fn name_of(plan: &api::LaunchPlan) -> (String, String) {
-    (plan.namespace().unwrap_or_default(), plan.name_any())
 }
 
 #[cfg(test)]

@@ -1,12 +1,15 @@
 //! Versions that became Ready start runs.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use kube::ResourceExt;
 use kube::core::DynamicObject;
 use pintail_api as api;
 use pintail_execution::launch::{is_full, runs_of_version};
+use pintail_plan::{PlannedLaunch, PlannedTrigger, TriggerOn};
 
+use super::known::datasets;
 use super::{check, dropped, perform};
 use crate::controllers::error::ReconcileError;
 use crate::controllers::event;
@@ -16,12 +19,28 @@ use crate::controllers::unit::Unit;
 /// A version for which a plan has no room is looked at again.
 pub const LOOK_AGAIN: Duration = Duration::from_secs(5);
 
-/// The Ready versions of a namespace.
-pub async fn ready_versions(unit: &Unit, namespace: &str) -> Vec<api::Artifact> {
+/// The Ready versions of what a plan waits for.
+pub async fn ready_versions(unit: &Unit, namespace: &str, launch: &PlannedLaunch) -> Vec<api::Artifact> {
+    let awaited: BTreeSet<&str> = launch.triggers.iter().flat_map(datasets_of).collect();
+    if awaited.is_empty() {
+        return Vec::new();
+    }
     unit.artifacts.wait_until_ready().await;
     let versions = unit.artifacts.within(namespace);
-    let versions = versions.iter().filter_map(|object| decode::<api::Artifact>(object).ok());
-    versions.filter(is_ready).collect()
+    let awaited = versions.iter().filter(|object| dataset(object).is_some_and(|name| awaited.contains(name)));
+    awaited.filter_map(|object| decode::<api::Artifact>(object).ok()).filter(is_ready).collect()
+}
+
+fn datasets_of(trigger: &PlannedTrigger) -> impl Iterator<Item = &str> {
+    let datasets = match &trigger.on {
+        TriggerOn::Artifacts { datasets, .. } => datasets.as_slice(),
+        _ => &[],
+    };
+    datasets.iter().map(|dataset| dataset.name.as_str())
+}
+
+fn dataset(version: &DynamicObject) -> Option<&str> {
+    version.data.pointer("/spec/artifact")?.as_str()
 }
 
 fn is_ready(artifact: &api::Artifact) -> bool {
@@ -39,26 +58,19 @@ pub async fn plans_for(
     namespace: &str,
 ) -> Vec<(DynamicObject, api::LaunchPlan)> {
     unit.launch_plans.wait_until_ready().await;
-    let plans = unit.launch_plans.within(namespace);
-    let concerned = plans.iter().filter(|object| waits_for(object, &artifact.spec.artifact, 1));
-    concerned.filter_map(|object| Some(((**object).clone(), decode(object).ok()?))).collect()
-}
-
-/// Whether one of the plan's triggers waits for the dataset, among `at_least` datasets.
-fn waits_for(plan: &DynamicObject, dataset: &str, at_least: usize) -> bool {
-    let triggers = plan.data.pointer("/spec/triggers").and_then(|triggers| triggers.as_array());
-    let lists = triggers.into_iter().flatten().filter_map(|trigger| trigger.get("artifacts")?.as_array());
-    let mut lists = lists.filter(|datasets| datasets.len() >= at_least);
-    lists.any(|datasets| datasets.iter().any(|found| found.get("name").and_then(|name| name.as_str()) == Some(dataset)))
+    let names = unit.waiting.of(namespace, &artifact.spec.artifact);
+    let plans = names.iter().filter_map(|name| unit.launch_plans.find(namespace, name));
+    plans.filter_map(|object| Some(((*object).clone(), decode(&object).ok()?))).collect()
 }
 
 /// Plans that wait for several datasets look at their versions themselves, whenever one changes.
 pub fn enqueue_plans(unit: &Unit, artifact: &DynamicObject) {
     let namespace = artifact.namespace().unwrap_or_default();
-    let Some(dataset) = artifact.data.pointer("/spec/artifact").and_then(|name| name.as_str()) else { return };
-    for plan in unit.launch_plans.within(&namespace) {
-        if waits_for(&plan, dataset, 2) {
-            unit.launch_plans.enqueue(&namespace, &plan.name_any());
+    let Some(dataset) = dataset(artifact) else { return };
+    for name in unit.waiting.of(&namespace, dataset) {
+        let plan = unit.launch_plans.find(&namespace, &name);
+        if plan.is_some_and(|plan| datasets(&plan).any(|awaited| awaited.count() > 1)) {
+            unit.launch_plans.enqueue(&namespace, &name);
         }
     }
 }
