@@ -13,7 +13,8 @@ use std::time::{Duration, Instant};
 
 use futures::{StreamExt, TryStreamExt, stream};
 use jiff::Timestamp;
-use kube::api::DynamicObject;
+use k8s_openapi::api::core::v1::Pod;
+use kube::api::{DynamicObject, ListParams};
 use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Api, Client, ResourceExt};
 use serde_json::{Value, json};
@@ -189,6 +190,7 @@ async fn ticks(client: &Client, executions: &Sightings) -> Result<(), Failure> {
 
 async fn idle(client: &Client, operator: &Operator) -> Result<(), Failure> {
     println!("  an operator with nothing to do, for {} s", IDLE.as_secs());
+    until_tidy(client).await?;
     idle_for(operator, "without more LaunchPlans").await?;
     let plans = kind(client, "LaunchPlan");
     let made = |number: usize| {
@@ -207,6 +209,19 @@ async fn idle(client: &Client, operator: &Operator) -> Result<(), Failure> {
     }
     println!("    {IDLE_PLANS} LaunchPlans are Ready {} after the first was created", text(start.elapsed()));
     idle_for(operator, &format!("with {IDLE_PLANS} LaunchPlans")).await
+}
+
+/// The operator deletes the pods of what ran a minute after they ended.
+async fn until_tidy(client: &Client) -> Result<(), Failure> {
+    let pods = Api::<Pod>::all(client.clone());
+    let start = Instant::now();
+    while !pods.list(&ListParams::default().limit(1)).await.map_err(|error| error.to_string())?.items.is_empty() {
+        if start.elapsed() > DEADLINE {
+            return Err("pods of runs that ended are still there".to_owned());
+        }
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+    Ok(())
 }
 
 /// The processor time and the requests of a minute in which nothing happens.
