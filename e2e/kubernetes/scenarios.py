@@ -157,6 +157,7 @@ def comparable(execution: dict, names: dict[str, str]) -> dict:
         return message
 
     status = execution["status"]
+    states = {entry["name"]: entry["state"] for entry in status["taskList"]}
     return {
         "conditions": {
             entry["type"]: (entry["status"], entry["reason"], text(entry.get("message")))
@@ -174,7 +175,12 @@ def comparable(execution: dict, names: dict[str, str]) -> dict:
             }
             for entry in status["taskList"]
         ],
-        "failures": [{**failure, "message": text(failure["message"])} for failure in status.get("failures", [])],
+        # Nor that the store did not answer an attempt, which the next made good.
+        "failures": [
+            {**failure, "message": text(failure["message"])}
+            for failure in status.get("failures", [])
+            if failure["reason"] != "StoreUnreachable" or states.get(failure["task"]) != "Succeeded"
+        ],
         "outputs": [
             {
                 **{key: output[key] for key in output if key not in ("uri", "artifact", "bytes")},
