@@ -2,6 +2,8 @@
 
 import collections
 import contextlib
+import random
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -13,6 +15,7 @@ from servers import Buckets, running
 
 OBJECTS = 1000
 KILLS = 10
+PUT_AND_MEASURED = 100
 NAMESPACE = "arrivals"
 PLACE = f"{GROUP}/namespaces/{NAMESPACE}"
 PREFIX = "incoming/"
@@ -147,3 +150,24 @@ def test_what_was_pruned_does_not_start_again_even_if_it_is_told_again(arrivals,
     assert told > OBJECTS, told
     assert len(started()) == 1, started()
     record_property("told again after they were pruned", told - OBJECTS)
+
+
+@pytest.mark.timeout(500)
+def test_an_object_that_was_put_starts_its_run_at_the_next_look(arrivals, record_property):
+    """The agent looks each second. How long it takes is shown, not judged."""
+    lags_s = []
+    for number in range(PUT_AND_MEASURED):
+        # At any moment between two looks.
+        time.sleep(random.random())
+        before = {execution["metadata"]["name"] for execution in arrivals.executions()}
+        start = time.monotonic()
+        arrivals.put(f"measured-{number:03}")
+
+        def is_started(before=before) -> bool:
+            return any(execution["metadata"]["name"] not in before for execution in arrivals.executions())
+
+        eventually(is_started, lambda: f"a run: {arrivals.logs()}", 60, every_s=0.01)
+        lags_s.append(time.monotonic() - start)
+    lags_s.sort()
+    p50, p99 = (lags_s[len(lags_s) * percent // 100] for percent in (50, 99))
+    record_property("object put to Execution created", f"p50 {p50:.2f} s, p99 {p99:.2f} s, of {len(lags_s)}")
