@@ -20,6 +20,10 @@ GROUP = "/apis/pintail.dev/v1alpha1"
 KINDS = ("workflows", "launchplans", "executions", "artifacts", "connections")
 
 
+# What kubectl says where no API server answers.
+AWAY = ("connection refused", "connection reset", "EOF", "http2: ", "ServiceUnavailable", "Unable to connect")
+
+
 def eventually(condition, what: str, deadline_s: float = 60, every_s: float = 0.1):
     """Asks until the condition gives something true, and gives that. An answer that cannot be had counts as no."""
     end = time.monotonic() + deadline_s
@@ -105,7 +109,21 @@ class Cluster:
         return self.run("kubectl", *arguments, **options).stdout
 
     def apply(self, namespace: str, *documents: dict) -> str:
-        return self.kubectl("apply", "-n", namespace, "-f", "-", input=yaml.safe_dump_all(documents))
+        return self.apply_from(namespace, "-f", "-", input=yaml.safe_dump_all(documents))
+
+    def apply_from(self, namespace: str, *source: str, **options) -> str:
+        """As often as it takes to reach the API server: applying twice is applying once."""
+        command = ["kubectl", "apply", "-n", namespace, *source]
+
+        def applied() -> str:
+            finished = self.run(*command, check=False, **options)
+            if finished.returncode == 0:
+                return finished.stdout
+            if any(sign in finished.stderr for sign in AWAY):
+                raise Unavailable(finished.stderr)
+            raise AssertionError(f"{shlex.join(command)}\n{finished.stdout}\n{finished.stderr}")
+
+        return eventually(applied, "an answer to kubectl apply")
 
     # --- the API
 
@@ -130,6 +148,15 @@ class Cluster:
 
     def create(self, path: str, document: dict) -> dict:
         return self.ask("POST", path, json=document).json()
+
+    def ensure(self, path: str, document: dict) -> bool:
+        """Creates an object whose name nobody else takes. It may be there: the answer to a request can be lost."""
+        try:
+            self.create(path, document)
+        except Refused as error:
+            if error.code != 409:
+                raise
+        return True
 
     def patch(self, path: str, change: dict) -> dict:
         headers = {"Content-Type": "application/merge-patch+json"}

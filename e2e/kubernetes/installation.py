@@ -197,7 +197,8 @@ class Installation:
 
     def need_volume(self, namespace: str, claim: str) -> None:
         """A volume for this claim, where the cluster makes none by itself."""
-        if self.cluster.items("/apis/storage.k8s.io/v1/storageclasses"):
+        (classes,) = eventually(lambda: [self.cluster.items("/apis/storage.k8s.io/v1/storageclasses")], "classes of volumes")
+        if classes:
             return
         # hostPath knows no groups, so the folder must be open to all. It goes with the cluster.
         folder = Path(self.cluster.environment["KUBECONFIG"]).parent / "volumes" / namespace / claim
@@ -247,18 +248,22 @@ class Installation:
                 "volumes": [{"name": "volume", "persistentVolumeClaim": {"claimName": claim}}],
             },
         }  # fmt: skip
-        self.cluster.apply(namespace, pod)
         place = f"/api/v1/namespaces/{namespace}/pods/{name}"
 
-        def phase() -> str:
-            return self.cluster.get(place)["status"].get("phase", "")
+        def is_put() -> bool:
+            self.cluster.apply(namespace, pod)
+            eventually(lambda: self.cluster.get(place)["status"].get("phase") == "Running", f"pod {name}")
+            with open(file, "rb") as content:
+                command = ["kubectl", "-n", namespace, "attach", "-i", "-q", name]
+                attached = subprocess.run(command, env=self.cluster.environment, stdin=content, check=False, timeout=60)
+            ended = ("Succeeded",) if attached.returncode == 0 else ("Succeeded", "Failed", "Running")
+            phase = eventually(lambda: (found := self.cluster.get(place)["status"]["phase"]) in ended and found, f"the end of {name}")
+            eventually(lambda: self.cluster.delete(place, gracePeriodSeconds=0) or True, f"pod {name} to be deleted")
+            eventually(lambda: not self.cluster.get(place), f"pod {name} to be gone")
+            # The API server may go away in the middle.
+            return attached.returncode == 0 and phase == "Succeeded"
 
-        eventually(lambda: phase() == "Running", f"pod {name}", 60)
-        with open(file, "rb") as content:
-            command = ["kubectl", "-n", namespace, "attach", "-i", "-q", name]
-            subprocess.run(command, env=self.cluster.environment, stdin=content, check=True, timeout=60)
-        eventually(lambda: phase() == "Succeeded", f"the end of pod {name}", 60)
-        self.cluster.delete(place)
+        eventually(is_put, f"{file.name} on the volume", 120)
 
     # --- executions
 
@@ -274,9 +279,7 @@ class Installation:
             "metadata": {"name": name},
             "spec": {"workflowRef": {"name": workflow}, **({"inputs": inputs} if inputs else {}), **spec},
         }
-        eventually(
-            lambda: self.cluster.create(f"{GROUP}/namespaces/{namespace}/executions", document), f"{name} to be created"
-        )
+        eventually(lambda: self.cluster.ensure(f"{GROUP}/namespaces/{namespace}/executions", document), f"{name} to be created")
 
     def finished(self, namespace: str, name: str, deadline_s: float = 120) -> dict:
         def ended():

@@ -332,7 +332,7 @@ class OnCluster:
             if document["kind"] == "PersistentVolumeClaim":
                 self.installation.need_volume(namespace, document["metadata"]["name"])
         if (scenario.folder / "kustomization.yaml").exists():
-            self.cluster.kubectl("apply", "-n", namespace, "-k", str(scenario.folder))
+            self.cluster.apply_from(namespace, "-k", str(scenario.folder))
         self.cluster.apply(namespace, *documents)
         for claim, file in scenario.volumes.items():
             self.installation.put_on_volume(namespace, claim, file)
