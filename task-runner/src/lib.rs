@@ -6,6 +6,7 @@
 
 pub mod agent;
 pub mod check;
+pub mod checker;
 pub mod failure;
 pub mod fixture;
 pub mod interrupt;
@@ -35,6 +36,7 @@ mod query;
 mod relation;
 mod report;
 mod scan;
+mod server;
 mod sql;
 mod tables;
 

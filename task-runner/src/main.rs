@@ -6,8 +6,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use clap::{Args, Parser, Subcommand};
-use pintail_protocol::{AGENT_PORT, AGENT_TOKEN_PATH, ExitCode, FailureClass, WorkOrder};
+use pintail_protocol::{AGENT_PORT, AGENT_TOKEN_PATH, CHECKER_PORT, ExitCode, FailureClass, WorkOrder};
 use pintail_task_runner::agent::{HttpSink, run_agent};
+use pintail_task_runner::checker::{serve_checks, work};
 use pintail_task_runner::failure::TaskFailure;
 use pintail_task_runner::interrupt::Interrupt;
 use pintail_task_runner::log::Log;
@@ -49,6 +50,24 @@ enum Command {
     ///
     /// Exit codes: 0 told to end, 2 the order cannot be read, 6 the address cannot be used.
     Agent(Agent),
+    /// Checks SQL that is sent to it, without running it, until SIGTERM.
+    ///
+    /// Exit codes: 0 told to end, 6 the address cannot be used, or DuckDB does not start.
+    Checker(Checker),
+    /// One process of the checker.
+    #[command(hide = true)]
+    CheckWorker {
+        /// Ends with this process.
+        #[arg(long)]
+        parent_pid: i32,
+    },
+}
+
+#[derive(Args)]
+struct Checker {
+    /// Address that takes requests, `/v1/check`, and answers `/healthz`.
+    #[arg(long, value_name = "ADDRESS", default_value_t = SocketAddr::from(([0, 0, 0, 0], CHECKER_PORT)))]
+    listen: SocketAddr,
 }
 
 #[derive(Args)]
@@ -91,12 +110,15 @@ fn main() -> std::process::ExitCode {
             ending.code
         }
         Command::Read { .. } => show(&environment).unwrap_or_else(|failure| complain(&failure)),
-        Command::Agent(arguments) => match watch(&arguments, &environment) {
-            Ok(()) => return std::process::ExitCode::SUCCESS,
-            Err(failure) => complain(&failure),
-        },
+        Command::Agent(arguments) => ended(watch(&arguments, &environment)),
+        Command::Checker(arguments) => ended(serve(arguments.listen)),
+        Command::CheckWorker { parent_pid } => ended(end_with_parent(parent_pid).and_then(|()| work())),
     };
     std::process::ExitCode::from(code as u8)
+}
+
+fn ended(ending: Result<(), TaskFailure>) -> ExitCode {
+    ending.map_or_else(|failure| complain(&failure), |()| ExitCode::Committed)
 }
 
 fn run(arguments: &Run, environment: &Environment, last_word: &Arc<LastWord>) -> Ending {
@@ -123,6 +145,20 @@ fn read(arguments: &Run, environment: &Environment) -> Result<WorkOrder, TaskFai
         Some(path) => read_order(path),
         None => order_from_environment(environment),
     }
+}
+
+/// Until SIGTERM or SIGINT.
+fn serve(listen: SocketAddr) -> Result<(), TaskFailure> {
+    let cannot = |error: std::io::Error, what: &str| TaskFailure::from_io(&error, what);
+    let runtime = tokio::runtime::Runtime::new().map_err(|error| cannot(error, "start the checker"))?;
+    runtime.block_on(async {
+        let stop = cancelled_by_signals()?;
+        let listening = format!("listen on {listen}");
+        let listener = TcpListener::bind(listen).await.map_err(|error| cannot(error, &listening))?;
+        let address = listener.local_addr().map_err(|error| cannot(error, &listening))?;
+        Log::default().info(&format!("checks are taken at {address}"));
+        serve_checks(listener, stop).await
+    })
 }
 
 /// Until SIGTERM or SIGINT.

@@ -2,6 +2,15 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Contract, Load, OutputKind, ResultColumn, ResultLineage};
 
+/// Path at which a checker takes a [`CheckRequest`] as JSON.
+pub const CHECK_PATH: &str = "/v1/check";
+
+/// Most bytes of a request: a Workflow and the ConfigMaps that its SQL stands in have at most 1.5 MiB each.
+pub const CHECK_BYTES: usize = 8 << 20;
+
+/// Port of a checker.
+pub const CHECKER_PORT: u16 = 8080;
+
 /// What a checker is asked: the whole SQL of one workflow, and what is known of the tables that it reads.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct CheckRequest {

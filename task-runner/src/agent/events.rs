@@ -9,38 +9,28 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use bytes::Bytes;
-use hyper::server::conn::http1;
-use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::server::graceful::GracefulShutdown;
-use hyper_util::service::TowerToHyperService;
 use jiff::Timestamp;
 use pintail_protocol::{EventHook, FORMAT, Happened, OCCURRENCE_BYTES, Occurrence, OccurrenceAnswer, ReceivedEvent};
 use serde_json::json;
 use tokio::net::TcpListener;
-use tokio::sync::Semaphore;
-use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::cloud_event::{self, NoEvent};
 use super::sink::{SinkError, tell};
 use super::{Agent, Trouble};
+use crate::server::{self, BodyError, Bounds};
 use crate::signature::{ID_HEADER, SIGNATURE_HEADER, SigningKey, TIMESTAMP_HEADER};
 
 /// Of a body; the occurrence that it becomes may not be longer either.
 const BODY_BYTES: usize = OCCURRENCE_BYTES;
 /// Each may hold a body; others wait to be accepted.
 const CONNECTIONS: usize = 128;
-/// Of all headers.
-const HEAD_BYTES: usize = 64 << 10;
-const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
 const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 /// Senders wait ten to thirty seconds for an answer.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// Of one request from its first byte to the last of the answer.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 const GRACE: Duration = Duration::from_secs(12);
-/// Where handles or memory have run out.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 const RETRY_SOON_SECONDS: &str = "5";
 /// A run has to end first.
@@ -80,35 +70,8 @@ pub(super) async fn serve(listener: TcpListener, events: Arc<Events>, stop: Canc
         .route("/healthz", get(|| async { "ok\n" }))
         .route("/events/{plan}/{trigger}", post(receive))
         .with_state(events);
-    let pages = TowerToHyperService::new(pages);
-    let under_way = GracefulShutdown::new();
-    let places = Arc::new(Semaphore::new(CONNECTIONS));
-    loop {
-        let accepted = async {
-            let place = Arc::clone(&places).acquire_owned().await;
-            (place, listener.accept().await)
-        };
-        let (place, accepted) = tokio::select! { () = stop.cancelled() => break, accepted = accepted => accepted };
-        let Ok((stream, _)) = accepted else {
-            sleep(ACCEPT_PAUSE).await;
-            continue;
-        };
-        let connection = http1::Builder::new()
-            .timer(TokioTimer::new())
-            .header_read_timeout(HEAD_TIMEOUT)
-            .max_buf_size(HEAD_BYTES)
-            // A sender's next event may come in hours; until then its connection would take a place.
-            .keep_alive(false)
-            .serve_connection(TokioIo::new(stream), pages.clone());
-        let connection = under_way.watch(connection);
-        tokio::spawn(async move {
-            let _place = place;
-            // A sender that goes away, or is too slow, gets no answer.
-            let _ = timeout(REQUEST_TIMEOUT, connection).await;
-        });
-    }
-    drop(listener);
-    let _ = timeout(GRACE, under_way.shutdown()).await;
+    let bounds = Bounds { connections: CONNECTIONS, request_timeout: REQUEST_TIMEOUT, grace: GRACE };
+    server::serve(listener, pages, bounds, stop).await;
 }
 
 async fn receive(
@@ -160,18 +123,11 @@ async fn receive(
 }
 
 async fn read_body(headers: &HeaderMap, body: Body) -> Result<Bytes, Response> {
-    let announced = text(headers, header::CONTENT_LENGTH.as_str()).parse::<u64>().unwrap_or_default();
-    if announced > BODY_BYTES as u64 {
-        return Err(too_large());
-    }
-    match timeout(BODY_TIMEOUT, axum::body::to_bytes(body, BODY_BYTES)).await {
-        Ok(Ok(body)) => Ok(body),
-        Ok(Err(error)) => {
-            let is_long = std::error::Error::source(&error).is_some_and(|cause| cause.to_string().contains("limit"));
-            Err(if is_long { too_large() } else { refuse(StatusCode::BAD_REQUEST, "the body broke off") })
-        }
-        Err(_) => Err(refuse(StatusCode::REQUEST_TIMEOUT, "the body did not arrive in time")),
-    }
+    server::read_body(headers, body, BODY_BYTES, BODY_TIMEOUT).await.map_err(|error| match error {
+        BodyError::TooLarge => too_large(),
+        BodyError::BrokeOff => refuse(StatusCode::BAD_REQUEST, "the body broke off"),
+        BodyError::Late => refuse(StatusCode::REQUEST_TIMEOUT, "the body did not arrive in time"),
+    })
 }
 
 /// Why an event is none of this trigger's. The address is right, so it is not 404.

@@ -9,6 +9,7 @@ use pintail_protocol::{CheckDatabase, DatabaseKind, Resources, ResultColumn};
 
 use super::fault::Fault;
 use super::lineage::marked_column;
+use super::seal::unsealed;
 use crate::failure::TaskFailure;
 use crate::session::Session;
 use crate::sql::{self, identifier};
@@ -34,7 +35,7 @@ pub(super) struct TimeLimit(#[allow(dead_code, reason = "dropping it ends the wa
 impl Bench {
     pub fn open() -> Result<Self, TaskFailure> {
         let resources = Resources { cpu_millis: Some(1000), memory_bytes: Some(MEMORY_BYTES), scratch_bytes: None };
-        let session = Session::start(&resources, Workspace::new(Path::new("")))?;
+        let session = unsealed(|| Session::start(&resources, Workspace::new(Path::new(""))))?;
         session.batch(
             "SET temp_directory = ''; SET allowed_directories = []; SET errors_as_json = true;
              SET enable_external_access = false; SET lock_configuration = true",

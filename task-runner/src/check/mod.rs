@@ -17,6 +17,7 @@ mod compare;
 mod fault;
 mod lineage;
 mod names;
+mod seal;
 mod task;
 #[cfg(test)]
 mod tests;
@@ -30,6 +31,7 @@ use pintail_protocol::{
 
 use crate::failure::TaskFailure;
 use bench::Bench;
+pub use seal::seal;
 
 /// A DuckDB that checks one workflow after another.
 pub struct Checker {
