@@ -3,6 +3,7 @@
 After a change that is meant, `PINTAIL_WRITE_SNAPSHOTS=1 scripts/test e2e/chart` records what is rendered; look at it.
 """
 
+import json
 import os
 import re
 
@@ -26,6 +27,16 @@ def of_kind(objects: list[dict], kind: str) -> list[dict]:
 
 def the(objects: list[dict], kind: str) -> dict:
     (found,) = of_kind(objects, kind)
+    return found
+
+
+def operator(objects: list[dict]) -> dict:
+    """The pod template of the operator."""
+    return named(objects, "Deployment", "pintail-operator")["spec"]["template"]
+
+
+def named(objects: list[dict], kind: str, name: str) -> dict:
+    (found,) = [thing for thing in of_kind(objects, kind) if thing["metadata"]["name"] == name]
     return found
 
 
@@ -133,6 +144,8 @@ def test_no_role_has_a_wildcard_or_reads_a_secret(helm, case):
         if thing["kind"] in ("Role", "ClusterRole"):
             for group, resource, verb, _ in rules(thing):
                 assert "*" not in (group, resource, verb)
+                if thing["metadata"]["name"] == "pintail-admission":
+                    continue
                 assert not resource.startswith(("secrets", "serviceaccounts", "pods/"))
                 assert verb not in ("impersonate", "escalate", "bind", "deletecollection") or "edit" in thing["metadata"]["name"]
 
@@ -162,8 +175,8 @@ def test_in_one_namespace_alone_nothing_is_asked_of_the_cluster(helm):
 def test_in_some_namespaces_the_operator_can_elsewhere_only_let_versions_go(helm):
     objects = helm.objects("namespaces")
     bound = {binding["roleRef"]["name"] for binding in of_kind(objects, "ClusterRoleBinding")}
-    assert bound == {"pintail-release-pintail-system"}
-    (release,) = [role for role in of_kind(objects, "ClusterRole") if role["metadata"]["name"] in bound]
+    assert bound == {"pintail-release-pintail-system", "pintail-admission-pintail-system"}
+    release = named(objects, "ClusterRole", "pintail-release-pintail-system")
     assert rules(release) == {("pintail.dev", "artifacts", verb, "") for verb in ("get", "list", "watch", "patch")}
     roles = of_kind(objects, "Role")
     assert {role["metadata"]["namespace"] for role in roles} == {"team-a", "team-b", "pintail-system"}
@@ -184,7 +197,7 @@ def test_agents_reach_the_operator_and_nobody_else_reaches_its_port(helm):
     (service,) = [thing for thing in of_kind(objects, "Service") if thing["metadata"]["name"] == "pintail-operator-agents"]
     (monitored,) = the(objects, "ServiceMonitor")["spec"]["endpoints"]
     assert monitored["port"] not in {port["name"] for port in service["spec"]["ports"]}
-    pod = the(objects, "Deployment")["spec"]["template"]
+    pod = operator(objects)
     assert service["spec"]["selector"].items() <= pod["metadata"]["labels"].items()
     (port,) = [port["containerPort"] for port in pod["spec"]["containers"][0]["ports"] if port["name"] == service["spec"]["ports"][0]["targetPort"]]
     policies = {thing["metadata"]["name"]: thing["spec"] for thing in of_kind(objects, "NetworkPolicy")}
@@ -199,8 +212,9 @@ def test_agents_reach_the_operator_and_nobody_else_reaches_its_port(helm):
 
 
 @pytest.mark.parametrize("case", NAMES)
-def test_the_operator_passes_the_strictest_rules_for_pods(helm, case):
-    pod = the(helm.objects(case), "Deployment")["spec"]["template"]["spec"]
+@pytest.mark.parametrize("name", ["pintail-operator", "pintail-checker"])
+def test_pods_pass_the_strictest_rules(helm, case, name):
+    pod = named(helm.objects(case), "Deployment", name)["spec"]["template"]["spec"]
     (container,) = pod["containers"]
     assert pod["securityContext"]["runAsNonRoot"] and pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
     assert container["securityContext"] == {
@@ -214,7 +228,7 @@ def test_the_operator_passes_the_strictest_rules_for_pods(helm, case):
 
 def test_other_settings_are_another_pod(helm):
     def checksum(*arguments):
-        pod = the(helm.objects("least", *arguments), "Deployment")["spec"]["template"]
+        pod = operator(helm.objects("least", *arguments))
         return pod["metadata"]["annotations"]["checksum/settings"]
 
     assert checksum() == checksum("--set", "operator.replicas=2")
@@ -225,5 +239,89 @@ def test_two_replicas_are_kept_apart_and_up(helm):
     one, two = helm.objects("least"), helm.objects("least", "--set", "operator.replicas=2")
     assert not of_kind(one, "PodDisruptionBudget") and the(two, "PodDisruptionBudget")
     spread = "topologySpreadConstraints"
-    assert spread not in the(one, "Deployment")["spec"]["template"]["spec"]
-    assert spread in the(two, "Deployment")["spec"]["template"]["spec"]
+    assert spread not in operator(one)["spec"]
+    assert spread in operator(two)["spec"]
+
+
+# --- the checker
+
+
+@pytest.mark.parametrize("case", NAMES)
+def test_the_checker_has_no_token_no_secret_and_no_network(helm, case):
+    objects = helm.objects(case)
+    deployment = named(objects, "Deployment", "pintail-checker")
+    pod = deployment["spec"]["template"]
+    (container,) = pod["spec"]["containers"]
+    assert pod["spec"]["automountServiceAccountToken"] is False and "serviceAccountName" not in pod["spec"]
+    assert not {"env", "envFrom", "volumeMounts"} & container.keys() and "volumes" not in pod["spec"]
+    assert container["resources"]["limits"].keys() == {"memory"}
+    policy = named(objects, "NetworkPolicy", "pintail-checker")["spec"]
+    assert policy["policyTypes"] == ["Ingress", "Egress"] and policy["egress"] == []
+    assert policy["podSelector"]["matchLabels"] == deployment["spec"]["selector"]["matchLabels"]
+    (rule,) = policy["ingress"]
+    (allowed,) = rule["from"]
+    assert allowed["podSelector"]["matchLabels"].items() <= operator(objects)["metadata"]["labels"].items()
+
+
+def settings(objects: list[dict]) -> dict:
+    return json.loads(named(objects, "ConfigMap", "pintail-operator")["data"]["settings.json"])
+
+
+def test_the_operator_asks_the_checker_that_is_there(helm):
+    objects = helm.objects("least")
+    service = named(objects, "Service", "pintail-checker")
+    assert settings(objects)["checker"]["url"] == f"http://pintail-checker.{service['metadata']['namespace']}.svc"
+    pod = named(objects, "Deployment", "pintail-checker")["spec"]["template"]
+    assert service["spec"]["selector"].items() <= pod["metadata"]["labels"].items()
+    without = helm.objects("least", "--set", "checker.enabled=false")
+    assert "checker" not in settings(without)
+    assert not [thing for thing in without if thing["metadata"]["name"] == "pintail-checker"]
+
+
+# --- admission
+
+
+def test_the_operator_may_use_one_secret_and_tell_of_its_own_webhook(helm):
+    for case in ("least", "namespaces"):
+        objects = helm.objects(case)
+        webhook = the(objects, "ValidatingWebhookConfiguration")["metadata"]["name"]
+        secret = the(objects, "Secret")
+        assert not {"data", "stringData"} & secret.keys()
+        assert rules(named(objects, "Role", "pintail-admission")) == {
+            ("", "secrets", verb, secret["metadata"]["name"]) for verb in ("get", "update")
+        }
+        assert rules(named(objects, "ClusterRole", webhook)) == {
+            ("admissionregistration.k8s.io", "validatingwebhookconfigurations", verb, webhook) for verb in ("get", "patch")
+        }
+        assert settings(objects)["admission"] == {"configuration": webhook, "service": "pintail-admission"}
+
+
+@pytest.mark.parametrize("case", ["least", "namespaces", "everything"])
+def test_the_webhook_holds_nothing_up_and_leaves_its_trust_to_others(helm, case):
+    objects = helm.objects(case)
+    (webhook,) = the(objects, "ValidatingWebhookConfiguration")["webhooks"]
+    assert (webhook["failurePolicy"], webhook["sideEffects"], webhook["timeoutSeconds"]) == ("Ignore", "None", 5)
+    assert "caBundle" not in webhook["clientConfig"]
+    service = named(objects, "Service", webhook["clientConfig"]["service"]["name"])
+    (port,) = service["spec"]["ports"]
+    assert port["port"] == webhook["clientConfig"]["service"]["port"]
+    assert port["targetPort"] in [port["name"] for port in operator(objects)["spec"]["containers"][0]["ports"]]
+    selected = webhook.get("namespaceSelector", {}).get("matchExpressions", [{}])[0].get("values")
+    assert selected == (["team-a", "team-b"] if case == "namespaces" else None)
+
+
+def test_with_cert_manager_the_operator_touches_no_secret(helm):
+    objects = helm.objects("everything")
+    certificate = the(objects, "Certificate")
+    assert certificate["spec"]["dnsNames"] == ["pintail-admission.pintail-system.svc"]
+    assert not of_kind(objects, "Secret") and not [thing for thing in of_kind(objects, "Role") if thing["metadata"]["name"] == "pintail-admission"]
+    folder = settings(objects)["admission"]["certificateFolder"]
+    assert folder in [mount["mountPath"] for mount in operator(objects)["spec"]["containers"][0]["volumeMounts"]]
+    annotations = the(objects, "ValidatingWebhookConfiguration")["metadata"]["annotations"]
+    assert annotations == {"cert-manager.io/inject-ca-from": "pintail-system/pintail-admission"}
+
+
+def test_without_rights_in_the_cluster_there_is_no_webhook(helm):
+    for objects in (helm.objects("single"), helm.objects("least", "--set", "admission.enabled=false")):
+        assert not [thing for thing in objects if "admission" in thing["metadata"]["name"]]
+        assert "admission" not in settings(objects)

@@ -3,7 +3,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use pintail_storage::Store;
 
-use crate::{Desk, Metrics, Settings};
+use crate::{Desk, Metrics, Settings, SqlChecker};
 
 /// Where the time comes from.
 pub trait Clock: Send + Sync {
@@ -30,4 +30,6 @@ pub struct Context {
     pub metrics: Metrics,
     /// Where agents tell of occurrences while the controllers run.
     pub desk: Desk,
+    /// Who checks SQL; none where the installation has no checker.
+    pub checker: Option<Arc<dyn SqlChecker>>,
 }

@@ -7,7 +7,9 @@
 //! Clock, randomness, Kubernetes client and store come in as arguments ([`Context`]), so that all of it also runs against
 //! an API server and a store in memory.
 
+pub mod admission;
 pub mod agents;
+mod checker;
 mod context;
 mod controllers;
 pub mod http;
@@ -19,8 +21,11 @@ mod requests;
 mod settings;
 mod token;
 
+pub use checker::{HttpChecker, SqlChecker, Unchecked};
 pub use context::{Clock, Context, SystemClock};
-pub use controllers::{Desk, OperatorError, Refused, Teller, run_controllers};
+pub use controllers::{Admission, Desk, OperatorError, Refused, Review, Teller, run_controllers};
 pub use metrics::{Metrics, Reconciled};
 pub use requests::CountRequests;
-pub use settings::{AgentSettings, RunnerSettings, Scope, Settings, SettingsError, StoreSettings};
+pub use settings::{
+    AdmissionSettings, AgentSettings, CheckerSettings, RunnerSettings, Scope, Settings, SettingsError, StoreSettings,
+};

@@ -17,10 +17,14 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use crate::admission::{Certificate, watch_certificate};
 use crate::http::Readiness;
 use crate::lease::{Candidate, LEASE_NAME, Leadership};
 use crate::requests::CountRequests;
-use crate::{Context, Desk, Metrics, Scope, Settings, SystemClock, agents, http, logging, run_controllers};
+use crate::{
+    Admission, Context, Desk, HttpChecker, Metrics, Scope, Settings, SqlChecker, SystemClock, admission, agents, http,
+    logging, run_controllers,
+};
 
 /// What the cluster or the store lacks is looked for again after this time, then after twice as long, and so on.
 const FIRST_RETRY_AFTER: Duration = Duration::from_secs(1);
@@ -41,6 +45,10 @@ struct Arguments {
     /// Where /healthz, /readyz and /metrics are served.
     #[arg(long, value_name = "ADDRESS", default_value = "0.0.0.0:8080")]
     listen: SocketAddr,
+
+    /// Where objects are reviewed as they are applied, over TLS.
+    #[arg(long, value_name = "ADDRESS", default_value = "0.0.0.0:8443")]
+    listen_admission: SocketAddr,
 
     /// Where agents tell of objects and events that start runs.
     #[arg(long, value_name = "ADDRESS", default_value = "0.0.0.0:8090")]
@@ -97,6 +105,9 @@ async fn run(arguments: &Arguments, settings: Settings, location: &StoreLocation
     let agents_address = agents::serve(listen, client.clone(), desk.clone())
         .await
         .map_err(|error| format!("cannot listen on {listen}: {error}; choose another address by --listen-agents"))?;
+    let (checker, settings) = (checker(&settings)?, Arc::new(settings));
+    let reviews = Admission { desk: desk.clone(), checker: checker.clone(), settings: Arc::clone(&settings) };
+    review(arguments.listen_admission, &client, reviews).await?;
     let version = env!("CARGO_PKG_VERSION");
     tracing::info!(version, %address, %agents_address, store = settings.store.uri, "started");
 
@@ -104,8 +115,8 @@ async fn run(arguments: &Arguments, settings: Settings, location: &StoreLocation
         return Ok(());
     };
     let identity = identity();
-    let (clock, settings) = (Arc::new(SystemClock), Arc::new(settings));
-    let context = Context { client, store, clock, settings, metrics: metrics.clone(), desk };
+    let clock = Arc::new(SystemClock);
+    let context = Context { client, store, clock, settings, metrics: metrics.clone(), desk, checker };
     let candidate =
         Candidate::new(context.client.clone(), &context.settings.namespace, identity.clone(), context.clock.clone());
     tracing::info!(identity, "ready; waiting for the lease");
@@ -129,6 +140,23 @@ async fn run(arguments: &Arguments, settings: Settings, location: &StoreLocation
         }
         Leadership::Lost(reason) => Err(format!("the lease {LEASE_NAME} is lost: {reason}; another replica may lead")),
     }
+}
+
+fn checker(settings: &Settings) -> Result<Option<Arc<dyn SqlChecker>>, String> {
+    let Some(url) = &settings.checker.url else { return Ok(None) };
+    Ok(Some(Arc::new(HttpChecker::new(url)?)))
+}
+
+/// Reviews objects from now on, where the installation asks for it: on every replica, whether it leads or not.
+async fn review(listen: SocketAddr, client: &Client, admission: Admission) -> Result<(), String> {
+    let Some(settings) = admission.settings.admission.clone() else { return Ok(()) };
+    let (namespace, certificate) = (admission.settings.namespace.clone(), Arc::<Certificate>::default());
+    tokio::spawn(watch_certificate(client.clone(), namespace, settings, Arc::clone(&certificate)));
+    let served = admission::serve(listen, certificate, admission).await;
+    let address = served
+        .map_err(|error| format!("cannot listen on {listen}: {error}; choose another address by --listen-admission"))?;
+    tracing::info!(%address, "objects are reviewed as they are applied");
+    Ok(())
 }
 
 /// A token that SIGTERM and SIGINT cancel.

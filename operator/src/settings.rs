@@ -1,4 +1,5 @@
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
@@ -15,6 +16,11 @@ pub struct Settings {
     pub runner: RunnerSettings,
     #[serde(default)]
     pub agents: AgentSettings,
+    #[serde(default)]
+    pub checker: CheckerSettings,
+    /// How objects are reviewed as they are applied; they are not if left out.
+    #[serde(default)]
+    pub admission: Option<AdmissionSettings>,
 }
 
 /// Which namespaces the operator looks after.
@@ -71,6 +77,31 @@ pub struct AgentSettings {
     pub operator_url: Option<String>,
 }
 
+/// How SQL is checked.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct CheckerSettings {
+    /// Where the checker is, without a path; SQL is not checked if left out.
+    #[serde(default)]
+    pub url: Option<String>,
+    /// Functions that mask sensitive columns; `md5` and `sha256` if left out.
+    #[serde(default)]
+    pub masking_functions: Option<Vec<String>>,
+}
+
+/// How objects are reviewed as they are applied.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct AdmissionSettings {
+    /// Name of the ValidatingWebhookConfiguration.
+    pub configuration: String,
+    /// Name of the Service that leads here, in the operator's namespace.
+    pub service: String,
+    /// Folder with `tls.crt` and `tls.key`, which somebody else renews; a certificate is made here if left out.
+    #[serde(default)]
+    pub certificate_folder: Option<PathBuf>,
+}
+
 /// Settings that cannot be read.
 #[derive(Debug, thiserror::Error)]
 #[error("settings: {0}")]
@@ -120,6 +151,8 @@ mod tests {
         assert_eq!(everything.runner.service_account, "pintail-runner");
         assert_eq!(everything.runner.allowed_service_accounts, ["warehouse"]);
         assert_eq!(everything.runner.pod_ttl_seconds, 600);
+        assert_eq!(everything.checker.url.as_deref(), Some("http://pintail-checker.pintail-system.svc"));
+        assert_eq!(everything.checker.masking_functions.unwrap_or_default(), ["sha256", "mask_mail"]);
 
         let least = rendered(include_str!("../../e2e/chart/snapshots/least.yaml"));
         assert_eq!((least.store.secret_name, least.runner.image.as_str()), (None, "pintail-runner:0.1.0"));

@@ -16,6 +16,12 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 app.kubernetes.io/component: operator
 {{- end }}
 
+{{- define "pintail.checkerSelector" -}}
+app.kubernetes.io/name: pintail
+app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/component: checker
+{{- end }}
+
 {{- define "pintail.crdAnnotations" -}}
 {{- $annotations := deepCopy .Values.crds.annotations }}
 {{- if .Values.crds.keep }}
@@ -49,6 +55,16 @@ app.kubernetes.io/component: operator
 {{- if and (eq (len .Values.scope.namespaces) 1) (eq (first .Values.scope.namespaces) .Release.Namespace) }}yes{{ end }}
 {{- end }}
 
+{{- /* Not empty where objects are reviewed as they are applied. */ -}}
+{{- define "pintail.admission" -}}
+{{- if and .Values.admission.enabled (not (include "pintail.singleNamespace" .)) }}yes{{ end }}
+{{- end }}
+
+{{- /* Of webhook and right, which are the cluster's: another installation has its own. */ -}}
+{{- define "pintail.admissionName" -}}
+pintail-admission-{{ .Release.Namespace }}
+{{- end }}
+
 {{- /* What the operator reads, as JSON: operator/src/settings.rs. */ -}}
 {{- define "pintail.settings" -}}
 {{- $store := dict "uri" (required "store.uri is needed: the bucket of this installation, as in --set store.uri=s3://bucket/prefix" .Values.store.uri) "environment" .Values.store.environment }}
@@ -66,6 +82,17 @@ app.kubernetes.io/component: operator
 {{- $settings := dict "namespace" .Release.Namespace "store" $store "runner" $runner }}
 {{- with .Values.scope.namespaces }}
 {{- $_ := set $settings "scope" (dict "namespaces" .) }}
+{{- end }}
+{{- if .Values.checker.enabled }}
+{{- $url := printf "http://pintail-checker.%s.svc" .Release.Namespace }}
+{{- $_ := set $settings "checker" (dict "url" $url "maskingFunctions" .Values.checker.maskingFunctions) }}
+{{- end }}
+{{- if include "pintail.admission" . }}
+{{- $admission := dict "configuration" (include "pintail.admissionName" .) "service" "pintail-admission" }}
+{{- if .Values.admission.certificate.issuerRef }}
+{{- $_ := set $admission "certificateFolder" "/etc/pintail-admission" }}
+{{- end }}
+{{- $_ := set $settings "admission" $admission }}
 {{- end }}
 {{- toPrettyJson $settings }}
 {{- end }}

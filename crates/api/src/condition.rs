@@ -14,6 +14,8 @@ pub enum ConditionType {
     Stalled,
     /// `True` or `False` once an Execution has ended.
     Succeeded,
+    /// `True` where a dataset is not as the contract of a Workflow that reads it says; else left out.
+    ContractBroken,
 }
 
 /// Status of a condition.
@@ -88,6 +90,10 @@ pub enum ConditionReason {
     Valid,
     /// The object has problems, listed in the message.
     Invalid,
+    /// The SQL of a Workflow is not checked yet, or cannot be.
+    NotChecked,
+    /// The Workflow is usable, but a dataset that it reads is no longer as its contract says.
+    ContractBroken,
     /// The published version is complete.
     Published,
     /// The data of a deleted version is being removed.
@@ -132,6 +138,8 @@ impl ConditionReason {
             Self::AgentUnavailable => "AgentUnavailable",
             Self::Valid => "Valid",
             Self::Invalid => "Invalid",
+            Self::NotChecked => "NotChecked",
+            Self::ContractBroken => "ContractBroken",
             Self::Published => "Published",
             Self::Deleting => "Deleting",
             Self::DeleteFailed => "DeleteFailed",

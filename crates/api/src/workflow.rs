@@ -18,9 +18,9 @@ use crate::{Binding, Column, Condition, FileLocation, FormatOptions, OtherColumn
     namespaced,
     status = "WorkflowStatus",
     printcolumn(name = "Ready", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].status"),
+    printcolumn(name = "Reason", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].reason"),
     printcolumn(name = "Tasks", type_ = "integer", json_path = ".status.tasks"),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
-    printcolumn(name = "Reason", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].reason", priority = 1),
     printcolumn(name = "Message", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].message", priority = 1),
     validation = ("size(self.metadata.name) <= 52", "metadata.name has at most 52 characters")
 )]
@@ -699,4 +699,9 @@ pub struct WorkflowStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 253))]
     pub revision: Option<String>,
+    /// Digest of the SQL, of what it reads of Connections and of the masking functions, as they were when it was found
+    /// right last: while no checker answers, it is held right for as long as none of them changes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 64))]
+    pub checked: Option<String>,
 }

@@ -14,11 +14,12 @@ use pintail_protocol::{
 };
 
 use crate::connection::connection_target;
-use crate::lineage::MASKING;
+use crate::contract::{Publishers, broken_readers, publishers};
+use crate::lineage::{MASKING, trace};
 use crate::order::{contract_of, json_type};
 use crate::run::Connections;
 use crate::scope::MAIN_RESULT;
-use crate::sensitive::values_of;
+use crate::sensitive::{sensitive_problems, values_of};
 
 /// The newest known columns of datasets, by name.
 pub type Datasets = BTreeMap<String, TableShape>;
@@ -75,6 +76,75 @@ pub fn published(plan: &Plan, response: &protocol::CheckResponse) -> Datasets {
         }
     }
     datasets
+}
+
+/// What was found of a workflow and its SQL, next to what is known of the others.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Judgement {
+    /// Why it cannot run.
+    pub problems: Vec<Problem>,
+    /// Where datasets are not as its contracts say.
+    pub broken: Vec<Problem>,
+    /// What could not be checked.
+    pub notes: Vec<Problem>,
+    /// What it publishes.
+    pub publishers: Publishers,
+}
+
+/// What a checker's response means for a workflow.
+#[must_use]
+pub fn judge(
+    workflow: &api::Workflow,
+    plan: &Plan,
+    connections: &Connections,
+    others: (&Datasets, &Publishers),
+    response: &protocol::CheckResponse,
+) -> Judgement {
+    let (datasets, publishers_around) = others;
+    let found = check_problems(workflow, &response.findings);
+    let (notes, mut problems): (Vec<Problem>, Vec<Problem>) = found.into_iter().partition(|it| it.rule.is_note());
+    let lineage = trace(plan, connections, &response.lineage);
+    problems.extend(sensitive_problems(workflow, plan, connections, &lineage));
+    Judgement {
+        problems,
+        broken: broken_readers(workflow, plan, datasets, publishers_around),
+        notes,
+        publishers: publishers(workflow, plan, &response.results),
+    }
+}
+
+/// The problem with the line and column, from 1, of its place in the text of its field, where that has several lines or
+/// words: what stands in an object has no file.
+#[must_use]
+pub fn placed(workflow: &api::Workflow, config_maps: &plan::ConfigMaps, problem: &Problem) -> Problem {
+    let place = problem.offset.and_then(|offset| {
+        let text = text_at(workflow, config_maps, &problem.path)?;
+        let before = text.get(..offset)?;
+        let line_start = before.rfind('\n').map_or(0, |at| at + 1);
+        Some((before.matches('\n').count() + 1, before[line_start..].chars().count() + 1))
+    });
+    let Some((line, column)) = place else { return problem.clone() };
+    Problem { message: format!("line {line}, column {column}: {}", problem.message), ..problem.clone() }
+}
+
+/// The text of a field of a workflow, or of the ConfigMap that the field names.
+fn text_at(workflow: &api::Workflow, config_maps: &plan::ConfigMaps, path: &FieldPath) -> Option<String> {
+    use plan::Segment::{Field, Index};
+    if let [Field(_), Field(_), Index(task), Field(_), Field(from), ..] = path.segments()
+        && from == "queryFrom"
+    {
+        let from = workflow.spec.tasks.get(*task)?.duckdb.as_ref()?.query_from.as_ref()?;
+        let reference = &from.config_map_key_ref;
+        return config_maps.get(&reference.name)?.get(&reference.key).cloned();
+    }
+    let mut value = &serde_json::to_value(workflow).ok()?;
+    for segment in path.segments() {
+        value = match segment {
+            Field(name) => value.get(name)?,
+            Index(index) => value.get(index)?,
+        };
+    }
+    value.as_str().map(str::to_owned)
 }
 
 fn database(name: &str, spec: &api::ConnectionSpec) -> Option<protocol::CheckDatabase> {

@@ -64,27 +64,62 @@ pub fn broken_readers(
         let by = publisher.map(|it| format!(", which workflow `{}` publishes,", it.workflow)).unwrap_or_default();
         let position = workflow.spec.inputs.iter().position(|it| it.name == input.name).unwrap_or_default();
         let path = FieldPath::root().field("spec").field("inputs").index(position).field("columns");
-        for (index, column) in contract.columns.iter().enumerate().filter(|(_, column)| column.source.is_none()) {
-            let reads = format!("input `{}` of workflow `{}` reads `{}`", input.name, plan.workflow, column.name);
-            let (field, message) = match find(shape, &column.name) {
-                None if shape.open => continue,
-                None => {
+        for (index, column) in contract.columns.iter().enumerate() {
+            let reads = || format!("input `{}` of workflow `{}` reads `{}`", input.name, plan.workflow, column.name);
+            let (field, message) = match unfit(column, shape) {
+                None => continue,
+                Some(Unfit::Missing) => {
                     let given: Vec<&str> = shape.columns.iter().map(|column| column.name.as_str()).collect();
-                    (
-                        "name",
-                        format!("{reads}, and dataset `{name}`{by} has no such column; it has {}", given.join(", ")),
-                    )
+                    let given = given.join(", ");
+                    ("name", format!("{}, and dataset `{name}`{by} has no such column; it has {given}", reads()))
                 }
-                Some(found) if fits(&found.data_type, &column.data_type) => continue,
-                Some(found) => {
-                    let types = format!("{} there and {} here", found.data_type, column.data_type);
-                    ("type", format!("{reads} of dataset `{name}`{by} and it is {types}"))
+                Some(Unfit::OtherType(found)) => {
+                    let types = format!("{found} there and {} here", column.data_type);
+                    ("type", format!("{} of dataset `{name}`{by} and it is {types}", reads()))
                 }
             };
             problems.push(Problem::new(Rule::BrokenContract, path.index(index).field(field), message));
         }
     }
     problems
+}
+
+/// Why a column of a contract is not served.
+enum Unfit<'a> {
+    Missing,
+    OtherType(&'a str),
+}
+
+fn unfit<'a>(wanted: &api::Column, shape: &'a TableShape) -> Option<Unfit<'a>> {
+    if wanted.source.is_some() {
+        return None;
+    }
+    match find(shape, &wanted.name) {
+        None if shape.open => None,
+        None => Some(Unfit::Missing),
+        Some(found) if fits(&found.data_type, &wanted.data_type) => None,
+        Some(found) => Some(Unfit::OtherType(&found.data_type)),
+    }
+}
+
+/// The columns of a version of a dataset; `None` where they were not recorded.
+#[must_use]
+pub fn version_shape(artifact: &api::ArtifactSpec) -> Option<TableShape> {
+    let column = |column: &api::Column| ResultColumn { name: column.name.clone(), data_type: column.data_type.clone() };
+    let columns: Vec<ResultColumn> = artifact.columns.iter().map(column).collect();
+    (!columns.is_empty()).then_some(TableShape { columns, open: false })
+}
+
+/// How a version of a dataset breaks the contract of whom it would be given to.
+#[must_use]
+pub fn breaks_contract(artifact: &api::ArtifactSpec, contract: &pintail_plan::Contract) -> Option<String> {
+    let shape = version_shape(artifact)?;
+    contract.columns.iter().find_map(|column| match unfit(column, &shape)? {
+        Unfit::Missing => Some(format!("it has no column `{}`", column.name)),
+        Unfit::OtherType(found) => {
+            Some(format!("its column `{}` is {found}, and {} is declared", column.name, column.data_type))
+        }
+    })
 }
 
 /// What an input reads of a dataset where a run says nothing.

@@ -29,10 +29,11 @@ mod status;
 mod tests;
 
 pub use artifact::{newest_artifact, version_of};
-pub use check::{Datasets, check_problems, check_request, dataset_of, published};
+pub use check::{Datasets, Judgement, check_problems, check_request, dataset_of, judge, placed, published};
 pub use connection::{ConnectionError, VOLUMES, connection_target};
 pub use contract::{
-    ColumnChange, DatasetChange, Publisher, Publishers, Reader, broken_readers, dataset_changes, publishers, readers,
+    ColumnChange, DatasetChange, Publisher, Publishers, Reader, breaks_contract, broken_readers, dataset_changes,
+    publishers, readers, version_shape,
 };
 pub use given::given_relation;
 pub use input::{BoundInput, BoundSource, bound_from_resolved, resolved_from_bound};

@@ -218,5 +218,8 @@ pub struct Surroundings {
     /// Connections by their SQL names.
     pub connections: BTreeMap<String, Arc<api::Connection>>,
     /// ConfigMaps' data by name and key, for `queryFrom`.
-    pub config_maps: BTreeMap<String, BTreeMap<String, String>>,
+    pub config_maps: ConfigMaps,
 }
+
+/// ConfigMaps' data by name and key.
+pub type ConfigMaps = BTreeMap<String, BTreeMap<String, String>>;

@@ -13,6 +13,9 @@ pub enum ReconcileError {
     Conflict,
     #[error("{action}: {}", words(.error))]
     Kubernetes { action: String, error: kube::Error },
+    /// The checker does not answer, which is logged once for all.
+    #[error("the SQL is not checked: {0}")]
+    NotChecked(String),
     #[error(transparent)]
     Store(#[from] StoreError),
     #[error("{0}")]

@@ -4,8 +4,10 @@
 //! watches ─> what is known, and a queue a kind ─> reconcile: observe ─> decide (pure) ─> perform
 //! ```
 
+mod admit;
 mod agent;
 mod artifact;
+mod checks;
 mod connection;
 mod error;
 mod event;
@@ -20,6 +22,7 @@ mod sweep;
 mod unit;
 mod workflow;
 
+pub use admit::{Admission, Review};
 pub use agent::occurrence::{Desk, Refused, Teller};
 
 use std::collections::HashMap;
@@ -88,7 +91,12 @@ async fn follow(unit: &Unit) {
     let within = |object: &DynamicObject| object.namespace().unwrap_or_default();
     let workflows = unit.follow(
         &unit.workflows,
-        |workflow, _| all(workflow, &within(workflow), &unit.workflows),
+        |workflow, gone| {
+            if gone {
+                unit.checks.forget(&within(workflow), &workflow.name_any());
+            }
+            all(workflow, &within(workflow), &unit.workflows);
+        },
         |namespace| {
             unit.enqueue_waiting(namespace);
             unit.enqueue_plans(namespace);
@@ -143,6 +151,7 @@ async fn follow_triggers(unit: &Unit) {
         |artifact, _| {
             unit.artifacts.enqueue(&within(artifact), &artifact.name_any());
             launch::versions::enqueue_plans(unit, artifact);
+            checks::enqueue_readers_of(unit, artifact);
         },
         |namespace| unit.enqueue_waiting(namespace),
     );
@@ -223,7 +232,7 @@ fn retried(failures: &Mutex<HashMap<String, u32>>, uid: &str, result: Result<Act
             let after = error.retry_after(*count);
             *count = count.saturating_add(1);
             match error {
-                ReconcileError::Conflict => tracing::debug!("{error}"),
+                ReconcileError::Conflict | ReconcileError::NotChecked(_) => tracing::debug!("{error}"),
                 _ => tracing::warn!(failures = *count, "{error}"),
             }
             Action::requeue(after)

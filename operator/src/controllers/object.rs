@@ -89,6 +89,18 @@ pub fn ready_conditions(before: &[api::Condition], ready: bool, said: &Said) -> 
     conditions
 }
 
+/// The same three of an object of which that is not known yet.
+pub fn waiting_conditions(before: &[api::Condition], said: &Said) -> Vec<api::Condition> {
+    use api::{ConditionStatus as Status, ConditionType as Type};
+    let mut conditions = before.to_vec();
+    for (kind, status) in
+        [(Type::Ready, Status::Unknown), (Type::Reconciling, Status::True), (Type::Stalled, Status::False)]
+    {
+        api::set_condition(&mut conditions, condition(kind, status, said));
+    }
+    conditions
+}
+
 pub fn condition(condition_type: api::ConditionType, status: api::ConditionStatus, said: &Said) -> api::Condition {
     const MESSAGE_BYTES: usize = 8192;
     let end = said.message.floor_char_boundary(MESSAGE_BYTES);

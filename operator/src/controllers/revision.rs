@@ -20,8 +20,7 @@ use serde_json::json;
 use super::error::{Attempted, ReconcileError};
 use super::runner::{MANAGED_BY, MANAGED_BY_LABEL};
 
-/// ConfigMaps' data by name and key.
-pub type ConfigMaps = BTreeMap<String, BTreeMap<String, String>>;
+pub use pintail_plan::ConfigMaps;
 
 /// On every revision.
 pub const WORKFLOW_LABEL: &str = "pintail.dev/workflow-digest";

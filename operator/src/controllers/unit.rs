@@ -20,6 +20,7 @@ use pintail_execution::{Connections, sql_name};
 use tokio::sync::watch;
 
 use super::agent::{Agents, is_agent};
+use super::checks::Checks;
 use super::execution::memory::Memory;
 use super::launch::known::{Launches, PlanRuns, Waiting};
 use super::object::decode;
@@ -112,6 +113,7 @@ pub struct Unit {
     pub agents: Agents,
     pub pods: PodCache,
     pub memory: Memory,
+    pub checks: Checks,
     /// Held for reading from when a revision is made sure of until a status names it; for writing to collect revisions.
     pub revisions: tokio::sync::RwLock<()>,
 }
@@ -132,6 +134,7 @@ impl Unit {
             agents: Agents::default(),
             pods: PodCache::default(),
             memory: Memory::default(),
+            checks: Checks::default(),
             revisions: tokio::sync::RwLock::new(()),
         }
     }

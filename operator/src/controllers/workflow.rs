@@ -7,17 +7,22 @@ use kube::ResourceExt;
 use kube::core::DynamicObject;
 use kube::runtime::controller::Action;
 use pintail_api as api;
+use pintail_api::ConditionReason as Reason;
+use pintail_execution::placed;
 use pintail_plan::{
     Plan, Problem, Surroundings, check_connection, check_connection_on_cluster, check_workflow_on_cluster,
 };
 
+use super::checks::{self, Examined};
 use super::connection::{invalid, said};
 use super::error::ReconcileError;
 use super::event;
-use super::object::{Said, conditions, decode, quarantine, ready_conditions, write_status};
+use super::object::{
+    Said, condition, conditions, decode, quarantine, ready_conditions, waiting_conditions, write_status,
+};
 use super::revision::{ConfigMaps, config_maps};
 use super::unit::Unit;
-use crate::RunnerSettings;
+use crate::{RunnerSettings, Unchecked};
 
 /// ConfigMaps are not watched: the cluster has many that are no business of ours. A run reads them anew.
 const CONFIG_MAPS_AGAIN: Duration = Duration::from_secs(60);
@@ -37,34 +42,120 @@ pub async fn reconcile(unit: Arc<Unit>, object: Arc<DynamicObject>) -> Result<Ac
     let connections = unit.connections_of(&namespace).await;
     let surroundings = Surroundings { connections, config_maps };
     let plan = plan(&workflow, &surroundings, &unit.context.settings.runner);
-    let status = status(&workflow, &plan, &conditions(&object), now);
-    if write_status(&objects, &object, &status).await?.is_some()
-        && let Err(problems) = &plan
-    {
-        event::record(&unit.context, &object, &invalid(workflow.metadata.generation, &said(problems).1)).await;
+    let examined = match &plan {
+        Ok(plan) => checks::examine(&unit, &namespace, &workflow, plan, &surroundings.connections).await,
+        Err(_) => Examined::Unasked,
+    };
+    let finding = finding(&workflow, plan.as_ref(), &examined, &surroundings.config_maps);
+    let status = status(&workflow, plan.as_ref().ok(), &finding, &conditions(&object), now);
+    if write_status(&objects, &object, &status).await?.is_some() && finding.reason == Reason::Invalid {
+        event::record(&unit.context, &object, &invalid(workflow.metadata.generation, &finding.message)).await;
     }
-    let again = names_config_maps(&workflow.spec).then_some(CONFIG_MAPS_AGAIN);
-    Ok(again.map_or_else(Action::await_change, Action::requeue))
+    again(&workflow, &examined)
+}
+
+/// When to look again.
+fn again(workflow: &api::Workflow, examined: &Examined) -> Result<Action, ReconcileError> {
+    match examined {
+        // The later the more often it was asked in vain.
+        Examined::Not(Unchecked::Later(why)) => Err(ReconcileError::NotChecked(why.clone())),
+        Examined::Not(Unchecked::Never(_)) => Ok(Action::requeue(checks::NEVER_AGAIN)),
+        Examined::AsBefore(_) => Ok(Action::requeue(CONFIG_MAPS_AGAIN)),
+        Examined::Unasked | Examined::Judged { .. } => {
+            let again = names_config_maps(&workflow.spec).then_some(CONFIG_MAPS_AGAIN);
+            Ok(again.map_or_else(Action::await_change, Action::requeue))
+        }
+    }
 }
 
 fn names_config_maps(spec: &api::WorkflowSpec) -> bool {
     spec.tasks.iter().any(|task| task.duckdb.as_ref().is_some_and(|duckdb| duckdb.query_from.is_some()))
 }
 
+/// What is said of a workflow.
+#[derive(Debug)]
+pub struct Finding {
+    /// None: not known yet.
+    pub is_ready: Option<bool>,
+    pub reason: Reason,
+    pub message: String,
+    /// Where its contracts are broken; none where that is not known.
+    pub broken: Option<Vec<Problem>>,
+    /// To be found right by without a checker.
+    pub settled: Option<String>,
+}
+
+/// What a plan and a check come to.
+pub fn finding(
+    workflow: &api::Workflow,
+    plan: Result<&Plan, &Vec<Problem>>,
+    examined: &Examined,
+    config_maps: &ConfigMaps,
+) -> Finding {
+    let place = |problems: &[Problem]| -> Vec<Problem> {
+        problems.iter().map(|problem| placed(workflow, config_maps, problem)).collect()
+    };
+    let found = |is_ready, reason, message: String| Finding { is_ready, reason, message, broken: None, settled: None };
+    if let Err(problems) = plan {
+        return found(Some(false), Reason::Invalid, said(problems).1);
+    }
+    match examined {
+        Examined::Unasked => {
+            let message = "the SQL is not checked: this installation has no checker".to_owned();
+            found(Some(true), Reason::Valid, message)
+        }
+        Examined::AsBefore(settled) => {
+            let message = "the SQL is as it was when it was found right; the checker does not answer now".to_owned();
+            Finding { settled: Some(settled.clone()), ..found(Some(true), Reason::Valid, message) }
+        }
+        Examined::Not(Unchecked::Later(why)) => {
+            found(None, Reason::NotChecked, format!("the SQL is not checked yet: the checker does not answer: {why}"))
+        }
+        Examined::Not(Unchecked::Never(why)) => {
+            found(Some(false), Reason::NotChecked, format!("the SQL is not checked: {why}"))
+        }
+        Examined::Judged { judgement, settled } => {
+            let broken = Some(judgement.broken.clone());
+            if !judgement.problems.is_empty() {
+                let message = said(&place(&judgement.problems)).1;
+                return Finding { broken, ..found(Some(false), Reason::Invalid, message) };
+            }
+            let reason = if judgement.broken.is_empty() { Reason::Valid } else { Reason::ContractBroken };
+            let told: Vec<Problem> = judgement.broken.iter().chain(&place(&judgement.notes)).cloned().collect();
+            let message = told.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n");
+            Finding { broken, settled: Some(settled.clone()), ..found(Some(true), reason, message) }
+        }
+    }
+}
+
 fn status(
     workflow: &api::Workflow,
-    plan: &Result<Plan, Vec<Problem>>,
+    plan: Option<&Plan>,
+    finding: &Finding,
     before: &[api::Condition],
     now: jiff::Timestamp,
 ) -> api::WorkflowStatus {
     let generation = workflow.metadata.generation;
-    let (reason, message) = said(plan.as_ref().err().map_or(&[], Vec::as_slice));
-    let said = Said { reason, message: &message, generation, now };
+    let said = Said { reason: finding.reason, message: &finding.message, generation, now };
+    let mut conditions = match finding.is_ready {
+        Some(is_ready) => ready_conditions(before, is_ready, &said),
+        None => waiting_conditions(before, &said),
+    };
+    if let Some(broken) = &finding.broken {
+        conditions.retain(|found| found.condition_type != api::ConditionType::ContractBroken || !broken.is_empty());
+        if !broken.is_empty() {
+            let message = broken.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n");
+            let said = Said { reason: Reason::ContractBroken, message: &message, ..said };
+            let broken = condition(api::ConditionType::ContractBroken, api::ConditionStatus::True, &said);
+            api::set_condition(&mut conditions, broken);
+        }
+    }
     api::WorkflowStatus {
         observed_generation: generation,
-        conditions: ready_conditions(before, plan.is_ok(), &said),
+        conditions,
         tasks: i32::try_from(workflow.spec.tasks.len()).ok(),
-        revision: plan.as_ref().ok().map(|plan| plan.revision.clone()),
+        revision: plan.map(|plan| plan.revision.clone()),
+        checked: finding.settled.clone(),
     }
 }
 
@@ -133,7 +224,7 @@ pub fn pinned_plan(
 }
 
 /// Every connection that a workflow names.
-fn connection_names(spec: &api::WorkflowSpec) -> std::collections::BTreeSet<String> {
+pub fn connection_names(spec: &api::WorkflowSpec) -> std::collections::BTreeSet<String> {
     let mut names = std::collections::BTreeSet::new();
     for task in &spec.tasks {
         names.extend(task.reads.iter().chain(&task.writes).cloned());

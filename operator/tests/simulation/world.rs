@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use pintail_operator::lease::{Candidate, Leadership};
 use pintail_operator::{
-    AgentSettings, Context, Desk, Metrics, RunnerSettings, Scope, Settings, StoreSettings, run_controllers,
+    AgentSettings, CheckerSettings, Context, Desk, Metrics, RunnerSettings, Scope, Settings, StoreSettings,
+    run_controllers,
 };
 use pintail_storage::Store;
 use serde_json::{Value, json};
@@ -221,6 +222,8 @@ impl Replica {
                 pod_ttl_seconds: 300,
             },
             agents: AgentSettings::default(),
+            checker: CheckerSettings::default(),
+            admission: None,
         };
         Context {
             client: line.client(),
@@ -229,6 +232,7 @@ impl Replica {
             settings: Arc::new(settings),
             metrics: Metrics::new().unwrap(),
             desk: self.desk.clone(),
+            checker: None,
         }
     }
 

@@ -27,6 +27,10 @@ pub struct Values {
     pub operator: Operator,
     /// The pods of tasks.
     pub runner: Runner,
+    /// Who checks SQL before it runs.
+    pub checker: Checker,
+    /// What is said of objects as they are applied.
+    pub admission: Admission,
     /// Rights of people.
     pub rbac: Rbac,
     /// Who may talk to whom.
@@ -170,6 +174,48 @@ pub struct Runner {
     pub pod_ttl_seconds: u32,
 }
 
+/// Who checks SQL before it runs: a pod of the runner's image without token or network.
+#[derive(Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Checker {
+    /// Make it. A Workflow is Ready only once its SQL was found right; without a checker SQL is not checked, and sensitive
+    /// columns are not held back.
+    pub enabled: bool,
+    /// How many pods. Each checks one Workflow at a time.
+    #[schemars(range(min = 1, max = 5))]
+    pub replicas: u8,
+    /// Functions that make of a sensitive value one that may leave.
+    pub masking_functions: Vec<String>,
+    /// Resources of its container. A check may take 768 MiB.
+    pub resources: Object,
+    /// Labels of the nodes it may run on.
+    pub node_selector: Texts,
+    /// Taints it bears.
+    pub tolerations: Vec<Object>,
+    /// Its PriorityClass.
+    pub priority_class_name: String,
+}
+
+/// What is said of objects as they are applied: a webhook refuses what is wrong in itself and warns of the rest.
+#[derive(Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Admission {
+    /// Make the webhook. Without it, and while it does not answer, objects are taken as they are, and their status says what
+    /// is wrong. Not where the release's own namespace is the whole scope: a webhook is the cluster's.
+    pub enabled: bool,
+    /// Where its certificate comes from.
+    pub certificate: AdmissionCertificate,
+}
+
+/// Where the certificate of the webhook comes from.
+#[derive(Default, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct AdmissionCertificate {
+    /// The issuer of cert-manager that gives it, such as `{ name: cluster-ca, kind: ClusterIssuer }`. Left out: the operator
+    /// makes one, keeps it in the Secret `pintail-admission`, and renews it.
+    pub issuer_ref: Object,
+}
+
 /// Rights of people.
 #[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -277,6 +323,30 @@ impl Default for Runner {
             allowed_service_accounts: Vec::new(),
             pod_ttl_seconds: 3600,
         }
+    }
+}
+
+impl Default for Checker {
+    fn default() -> Self {
+        Self {
+            enabled: true,
+            replicas: 1,
+            masking_functions: vec!["md5".to_owned(), "sha256".to_owned()],
+            // It rests nearly always; a check that needs more than its part is ended before the pod is.
+            resources: object(serde_json::json!({
+                "requests": { "cpu": "20m", "memory": "128Mi" },
+                "limits": { "memory": "1Gi" },
+            })),
+            node_selector: Texts::new(),
+            tolerations: Vec::new(),
+            priority_class_name: String::new(),
+        }
+    }
+}
+
+impl Default for Admission {
+    fn default() -> Self {
+        Self { enabled: true, certificate: AdmissionCertificate::default() }
     }
 }
 

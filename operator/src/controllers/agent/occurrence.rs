@@ -59,7 +59,7 @@ impl Desk {
         Open(self.clone())
     }
 
-    fn unit(&self, namespace: &str) -> Option<Arc<Unit>> {
+    pub(in crate::controllers) fn unit(&self, namespace: &str) -> Option<Arc<Unit>> {
         let units = self.0.read().unwrap_or_else(PoisonError::into_inner);
         units.iter().find(|unit| unit.only_namespace().is_none_or(|only| only == namespace)).cloned()
     }

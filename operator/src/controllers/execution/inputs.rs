@@ -2,19 +2,26 @@
 
 use kube::ResourceExt;
 use pintail_api as api;
-use pintail_execution::{BoundInput, BoundSource, bound_from_resolved, version_of};
-use pintail_plan::InputValue;
+use pintail_execution::{BoundInput, BoundSource, bound_from_resolved, breaks_contract, version_of};
+use pintail_plan::{Contract, InputKind, InputValue, Plan};
 
-/// A dataset of which there is no version yet.
+/// Why an input that takes a dataset gets no version of it.
 #[derive(Debug, PartialEq, Eq)]
-pub struct NoVersion(pub String);
+pub enum NoVersion {
+    /// There is none yet.
+    Yet(String),
+    /// The one that was asked for is not as the input's contract says.
+    BreaksContract(String),
+}
 
-/// Pins inputs: a dataset becomes its newest ready version, or that of the run that is retried.
+/// Pins inputs: a dataset becomes its newest ready version that keeps the input's contract, or that of the run that is
+/// retried.
 ///
 /// # Errors
 /// Where a dataset has no version.
 pub fn pin(
     bound: Vec<(String, InputValue)>,
+    plan: &Plan,
     artifacts: &[api::Artifact],
     retried: Option<&api::Execution>,
 ) -> Result<Vec<BoundInput>, NoVersion> {
@@ -27,7 +34,7 @@ pub fn pin(
                 None => BoundSource::Table(Box::new(source)),
                 Some(dataset) => match kept(&name, dataset, before, artifacts) {
                     Some(kept) => kept,
-                    None => version(&name, dataset, &source, artifacts)?,
+                    None => version((&name, contract_of(plan, &name)), dataset, &source, artifacts)?,
                 },
             },
         };
@@ -44,29 +51,49 @@ fn kept(input: &str, dataset: &str, before: &[api::ResolvedInput], artifacts: &[
     (artifact.spec.artifact == dataset).then(|| bound_from_resolved(resolved).map(|bound| bound.source))?
 }
 
+fn contract_of<'a>(plan: &'a Plan, input: &str) -> Option<&'a Contract> {
+    match &plan.inputs.iter().find(|found| found.name == input)?.kind {
+        InputKind::Table { contract } => contract.as_ref(),
+        InputKind::Scalar(_) => None,
+    }
+}
+
 fn version(
-    input: &str,
+    (input, contract): (&str, Option<&Contract>),
     dataset: &str,
     source: &api::TableSource,
     artifacts: &[api::Artifact],
 ) -> Result<BoundSource, NoVersion> {
-    let ready = artifacts.iter().filter(|artifact| is_ready(artifact));
-    let found = version_of(ready, dataset, source).ok_or_else(|| {
-        if let Some(version) = &source.version {
-            return NoVersion(format!(
-                "input `{input}` takes version {version} of dataset `{dataset}`, which is gone or not ready"
-            ));
-        }
-        let of = source.partition.as_ref().map_or_else(String::new, |partition| {
-            let parts: Vec<String> = partition.iter().map(|(name, value)| format!("{name}={value}")).collect();
-            format!(" of {}", parts.join(","))
-        });
-        NoVersion(format!(
-            "input `{input}` takes the newest version{of} of dataset `{dataset}`, and there is none: run the workflow \
-             that publishes it"
-        ))
-    })?;
-    Ok(BoundSource::of_artifact(&found.name_any(), &found.spec))
+    let ready = || artifacts.iter().filter(|artifact| is_ready(artifact));
+    let broken = |artifact: &api::Artifact| contract.and_then(|contract| breaks_contract(&artifact.spec, contract));
+    if let Some(found) = version_of(ready().filter(|artifact| broken(artifact).is_none()), dataset, source) {
+        return Ok(BoundSource::of_artifact(&found.name_any(), &found.spec));
+    }
+    let unfit = version_of(ready(), dataset, source).and_then(|found| Some((found.name_any(), broken(found)?)));
+    Err(match (&source.version, unfit) {
+        (Some(version), Some((_, how))) => NoVersion::BreaksContract(format!(
+            "input `{input}` takes version {version} of dataset `{dataset}`, which breaks its contract: {how}"
+        )),
+        (Some(version), None) => NoVersion::Yet(format!(
+            "input `{input}` takes version {version} of dataset `{dataset}`, which is gone or not ready"
+        )),
+        (None, Some((version, how))) => NoVersion::Yet(format!(
+            "input `{input}` takes the newest version of dataset `{dataset}` that keeps its contract, and there is none: \
+             of {version}, {how}"
+        )),
+        (None, None) => NoVersion::Yet(none_yet(input, dataset, source)),
+    })
+}
+
+fn none_yet(input: &str, dataset: &str, source: &api::TableSource) -> String {
+    let of = source.partition.as_ref().map_or_else(String::new, |partition| {
+        let parts: Vec<String> = partition.iter().map(|(name, value)| format!("{name}={value}")).collect();
+        format!(" of {}", parts.join(","))
+    });
+    format!(
+        "input `{input}` takes the newest version{of} of dataset `{dataset}`, and there is none: run the workflow that \
+         publishes it"
+    )
 }
 
 fn is_ready(artifact: &api::Artifact) -> bool {
@@ -100,8 +127,17 @@ mod tests {
         vec![("recent".to_owned(), InputValue::Table(source))]
     }
 
+    fn plan() -> Plan {
+        let spec = json!({
+            "inputs": [{ "name": "recent", "type": "table", "columns": [{ "name": "id", "type": "BIGINT" }] }],
+            "tasks": [{ "name": "a", "uses": ["recent"], "duckdb": { "query": "SELECT * FROM recent" } }],
+        });
+        let workflow = api::Workflow::new("w", serde_json::from_value(spec).expect("a workflow"));
+        pintail_plan::compile(&workflow, &Default::default()).expect("a plan")
+    }
+
     fn pinned(artifacts: &[api::Artifact], retried: Option<&api::Execution>) -> Option<String> {
-        match pin(bound(), artifacts, retried).ok()?.pop()?.source {
+        match pin(bound(), &plan(), artifacts, retried).ok()?.pop()?.source {
             BoundSource::Artifact { name, .. } => Some(name),
             _ => None,
         }
@@ -112,7 +148,28 @@ mod tests {
         let versions =
             [artifact("a", "2026-01-01", true), artifact("b", "2026-01-02", true), artifact("c", "2026-01-03", false)];
         assert_eq!(pinned(&versions, None).as_deref(), Some("b"));
-        assert!(pin(bound(), &[], None).is_err());
+        assert!(pin(bound(), &plan(), &[], None).is_err());
+    }
+
+    #[test]
+    fn a_version_that_breaks_the_contract_is_not_bound() {
+        let columns = |mut artifact: api::Artifact, data_type: &str| {
+            let column = json!([{ "name": "ID", "type": data_type }]);
+            artifact.spec.columns = serde_json::from_value(column).expect("columns");
+            artifact
+        };
+        let old = columns(artifact("a", "2026-01-01", true), "INTEGER");
+        let new = columns(artifact("b", "2026-01-02", true), "VARCHAR");
+        assert_eq!(pinned(&[old, new.clone()], None).as_deref(), Some("a"));
+        let refused = |version: Option<&str>| {
+            let mut bound = bound();
+            if let [(_, InputValue::Table(source))] = bound.as_mut_slice() {
+                source.version = version.map(str::to_owned);
+            }
+            pin(bound, &plan(), std::slice::from_ref(&new), None).expect_err("no version fits")
+        };
+        assert!(matches!(refused(None), NoVersion::Yet(why) if why.contains("of b, its column `id` is VARCHAR")));
+        assert!(matches!(refused(Some("b")), NoVersion::BreaksContract(_)));
     }
 
     #[test]

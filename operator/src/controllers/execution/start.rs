@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
+use kube::ResourceExt;
 use kube::runtime::controller::Action;
 use pintail_api as api;
 use pintail_api::{ConditionReason as Reason, ConditionStatus, ConditionType};
@@ -17,6 +18,7 @@ use super::refusal::is_never_taken;
 use super::status::{self, Shown};
 use super::{Subject, later, notify, until};
 use crate::Settings;
+use crate::controllers::checks;
 use crate::controllers::error::{Attempted, ReconcileError};
 use crate::controllers::event::{self, Happened};
 use crate::controllers::launch::gate::{Gate, gate};
@@ -124,6 +126,9 @@ async fn prepare(unit: &Unit, subject: &Subject) -> Result<Prepared, ReconcileEr
             return Ok(Prepared::Waits(Reason::WorkflowNotReady, message));
         }
     };
+    if let Some(waits) = unchecked(unit, subject, &found, &plan, &surroundings).await {
+        return Ok(waits);
+    }
     let bound = match pintail_plan::bind_inputs(&plan, &spec.inputs) {
         Ok(bound) => bound,
         Err(problems) => return Ok(refused(&problems)),
@@ -137,9 +142,10 @@ async fn prepare(unit: &Unit, subject: &Subject) -> Result<Prepared, ReconcileEr
         Err(message) => return Ok(Prepared::Refused(Reason::InvalidInputs, message)),
     };
     let artifacts = artifacts(unit, &subject.namespace, &bound).await?;
-    let inputs = match inputs::pin(bound, &artifacts, retried.as_ref()) {
+    let inputs = match inputs::pin(bound, &plan, &artifacts, retried.as_ref()) {
         Ok(inputs) => inputs,
-        Err(NoVersion(message)) => return Ok(Prepared::Waits(Reason::InputMissing, message)),
+        Err(NoVersion::Yet(message)) => return Ok(Prepared::Waits(Reason::InputMissing, message)),
+        Err(NoVersion::BreaksContract(message)) => return Ok(Prepared::Refused(Reason::ContractBroken, message)),
     };
     let reusable = match &retried {
         Some(retried) => committed_of(&unit.context.store, retried, &subject.namespace).await?,
@@ -148,6 +154,22 @@ async fn prepare(unit: &Unit, subject: &Subject) -> Result<Prepared, ReconcileEr
     let revision =
         Revision { name: name.clone(), spec: found.spec.clone(), config_maps: surroundings.config_maps.clone() };
     assemble(unit, subject, plan, inputs, reusable, revision)
+}
+
+/// Nothing starts whose SQL is not found right, where there is a checker: also not where the Workflow's status is behind.
+async fn unchecked(
+    unit: &Unit,
+    subject: &Subject,
+    workflow: &api::Workflow,
+    plan: &Plan,
+    surroundings: &Surroundings,
+) -> Option<Prepared> {
+    let connections = &surroundings.connections;
+    let examined = checks::examine(unit, &subject.namespace, workflow, plan, connections).await;
+    let finding = workflow::finding(workflow, Ok(plan), &examined, &surroundings.config_maps);
+    let name = workflow.name_any();
+    let message = format!("Workflow {name} is not ready:\n{}", finding.message);
+    (finding.is_ready != Some(true)).then_some(Prepared::Waits(Reason::WorkflowNotReady, message))
 }
 
 /// The Workflow as it is at this moment; `Err` where it is missing or cannot be read.

@@ -75,7 +75,7 @@ pub async fn reconcile(unit: Arc<Unit>, object: Arc<DynamicObject>) -> Result<Ac
 }
 
 async fn decide(unit: &Unit, namespace: &str, plan: &api::LaunchPlan, launch: &PlannedLaunch) -> PlanDecision {
-    let artifacts = versions::ready_versions(unit, namespace, launch).await;
+    let artifacts = versions::ready_versions(unit, namespace, &versions::awaited(launch)).await;
     let runs = unit.plan_runs.of(namespace, &launch.name);
     let status = plan.status.clone().unwrap_or_default();
     let created_at = plan.metadata.creation_timestamp.as_ref().map_or_else(|| unit.context.clock.now(), |time| time.0);

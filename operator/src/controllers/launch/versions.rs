@@ -7,7 +7,7 @@ use kube::ResourceExt;
 use kube::core::DynamicObject;
 use pintail_api as api;
 use pintail_execution::launch::{is_full, runs_of_version};
-use pintail_plan::{PlannedLaunch, PlannedTrigger, TriggerOn};
+use pintail_plan::{PlannedLaunch, TriggerOn};
 
 use super::known::datasets;
 use super::{check, dropped, perform};
@@ -19,24 +19,24 @@ use crate::controllers::unit::Unit;
 /// A version for which a plan has no room is looked at again.
 pub const LOOK_AGAIN: Duration = Duration::from_secs(5);
 
-/// The Ready versions of what a plan waits for.
-pub async fn ready_versions(unit: &Unit, namespace: &str, launch: &PlannedLaunch) -> Vec<api::Artifact> {
-    let awaited: BTreeSet<&str> = launch.triggers.iter().flat_map(datasets_of).collect();
-    if awaited.is_empty() {
+/// The Ready versions of some datasets.
+pub async fn ready_versions(unit: &Unit, namespace: &str, datasets: &BTreeSet<&str>) -> Vec<api::Artifact> {
+    if datasets.is_empty() {
         return Vec::new();
     }
     unit.artifacts.wait_until_ready().await;
     let versions = unit.artifacts.within(namespace);
-    let awaited = versions.iter().filter(|object| dataset(object).is_some_and(|name| awaited.contains(name)));
-    awaited.filter_map(|object| decode::<api::Artifact>(object).ok()).filter(is_ready).collect()
+    let wanted = versions.iter().filter(|object| dataset(object).is_some_and(|name| datasets.contains(name)));
+    wanted.filter_map(|object| decode::<api::Artifact>(object).ok()).filter(is_ready).collect()
 }
 
-fn datasets_of(trigger: &PlannedTrigger) -> impl Iterator<Item = &str> {
-    let datasets = match &trigger.on {
+/// The datasets that a plan waits for.
+pub fn awaited(launch: &PlannedLaunch) -> BTreeSet<&str> {
+    let datasets = launch.triggers.iter().flat_map(|trigger| match &trigger.on {
         TriggerOn::Artifacts { datasets, .. } => datasets.as_slice(),
         _ => &[],
-    };
-    datasets.iter().map(|dataset| dataset.name.as_str())
+    });
+    datasets.map(|dataset| dataset.name.as_str()).collect()
 }
 
 fn dataset(version: &DynamicObject) -> Option<&str> {
