@@ -1,0 +1,149 @@
+"""What is wrong is said as it is applied, or else in the status: nothing wrong runs, whatever of it is away."""
+
+import pytest
+import yaml
+from cluster import condition, eventually
+from installation import SYSTEM
+
+WEBHOOK = f"/apis/admissionregistration.k8s.io/v1/validatingwebhookconfigurations/pintail-admission-{SYSTEM}"
+COLUMNS = [{"name": "id", "type": "BIGINT"}, {"name": "code", "type": "VARCHAR"}]
+
+
+def workflow(name: str, query: str, **task) -> dict:
+    inputs = [{"name": "orders", "type": "table", "columns": COLUMNS}]
+    first = {"name": "a", "uses": ["orders"], "duckdb": {"query": query}} | task
+    spec = {"inputs": inputs, "tasks": [first]}
+    return {"apiVersion": "pintail.dev/v1alpha1", "kind": "Workflow", "metadata": {"name": name}, "spec": spec}
+
+
+RIGHT = workflow("right", "SELECT id, count(*) AS n FROM orders GROUP BY ALL")
+WRONG = workflow("wrong", "SELECT\n  quantty\nFROM orders")
+ELSEWHERE = workflow("elsewhere", "SELECT id FROM orders, lake.trips", reads=["lake"])
+REFUSED = "spec.tasks[0].duckdb.query: line 2, column 3: there is no column `quantty`"
+
+
+def apply(cluster, namespace: str, *documents: dict):
+    """The finished process: `kubectl apply` with what it says on both streams."""
+    text = yaml.safe_dump_all(documents)
+    return cluster.run("kubectl", "apply", "-n", namespace, "-f", "-", input=text, check=False)
+
+
+@pytest.fixture
+def reviewed(installation, new_namespace):
+    """A namespace whose objects are reviewed: the API server trusts the webhook some time after the operator has begun."""
+    namespace = new_namespace("admission")
+    cluster = installation.cluster
+
+    def is_refused() -> bool:
+        text = yaml.safe_dump(WRONG)
+        done = cluster.run("kubectl", "apply", "--dry-run=server", "-n", namespace, "-f", "-", input=text, check=False)
+        return done.returncode != 0 and "denied the request" in done.stderr
+
+    eventually(is_refused, "the webhook to answer", 60, 1)
+    return namespace
+
+
+def ready(cluster, namespace: str, name: str) -> dict:
+    return condition(cluster.object(namespace, "workflows", name), "Ready")
+
+
+def test_what_is_wrong_in_itself_is_refused_and_what_is_wrong_next_to_others_is_warned_of(installation, reviewed):
+    cluster = installation.cluster
+    refused = apply(cluster, reviewed, WRONG)
+    assert refused.returncode != 0 and REFUSED in refused.stderr and "[unknown-column]" in refused.stderr
+    assert cluster.object(reviewed, "workflows", "wrong") is None
+
+    warned = apply(cluster, reviewed, ELSEWHERE)
+    assert warned.returncode == 0, warned.stderr
+    assert "Warning: spec.tasks[0].reads[0]: there is no connection `lake`" in warned.stderr
+    eventually(lambda: ready(cluster, reviewed, "elsewhere").get("reason") == "Invalid", "the status to say so")
+
+    right = apply(cluster, reviewed, RIGHT)
+    assert (right.returncode, right.stderr) == (0, "")
+    eventually(lambda: ready(cluster, reviewed, "right").get("status") == "True", "what is right to be ready")
+
+
+def test_without_the_webhook_the_status_says_both(installation, reviewed):
+    cluster = installation.cluster
+    configuration = cluster.get(WEBHOOK)
+    for field in ("resourceVersion", "uid", "creationTimestamp", "generation", "managedFields"):
+        configuration["metadata"].pop(field, None)
+    cluster.delete(WEBHOOK)
+    try:
+        done = eventually(lambda: (done := apply(cluster, reviewed, WRONG, ELSEWHERE)).returncode == 0 and done, "nobody to refuse")
+        assert "created" in done.stdout or "configured" in done.stdout
+        for name in ("wrong", "elsewhere"):
+            eventually(lambda: ready(cluster, reviewed, name).get("status") == "False", f"{name} to be found wrong")
+        assert REFUSED in ready(cluster, reviewed, "wrong")["message"]
+        shown = {line.split()[0]: line.split()[1:3] for line in cluster.kubectl("get", "ptwf", "-n", reviewed).splitlines()[1:]}
+        assert shown == {"wrong": ["False", "Invalid"], "elsewhere": ["False", "Invalid"]}
+    finally:
+        cluster.create(WEBHOOK.rpartition("/")[0], configuration)
+    # What was taken may be labelled and deleted, though it is wrong.
+    cluster.kubectl("label", "ptwf", "wrong", "-n", reviewed, "a=b")
+
+
+def test_without_the_checker_nothing_unchecked_runs(installation, reviewed):
+    cluster = installation.cluster
+    scale = ["scale", "deployment/pintail-checker", "-n", SYSTEM]
+    cluster.kubectl(*scale, "--replicas=0")
+    try:
+        eventually(lambda: not checkers(cluster), "the checker to be gone")
+        one = workflow("later", "SELECT 1 AS one", uses=[])
+        del one["spec"]["inputs"]
+        run = {"apiVersion": "pintail.dev/v1alpha1", "kind": "Execution", "metadata": {"name": "later"}}
+        applied = apply(cluster, reviewed, one, run | {"spec": {"workflowRef": {"name": "later"}}})
+        assert applied.returncode == 0 and "Warning: the SQL is not checked" in applied.stderr, applied.stderr
+        eventually(lambda: ready(cluster, reviewed, "later").get("reason") == "NotChecked", "it to be said that it is not checked")
+        assert ready(cluster, reviewed, "later")["status"] == "Unknown"
+        waits = lambda: condition(cluster.object(reviewed, "executions", "later"), "Succeeded").get("reason")  # noqa: E731
+        eventually(lambda: waits() == "WorkflowNotReady", "the run to wait")
+        assert not cluster.pods(reviewed)
+    finally:
+        cluster.kubectl(*scale, "--replicas=1")
+    eventually(lambda: ready(cluster, reviewed, "later").get("status") == "True", "the checker to be asked again", 90)
+    eventually(lambda: waits() == "Succeeded", "the run to succeed", 90)
+
+
+def checkers(cluster) -> list[dict]:
+    return cluster.pods(SYSTEM, labelSelector="app.kubernetes.io/component=checker")
+
+
+def test_a_producer_that_breaks_a_reader_is_warned_of_and_the_reader_says_so(installation, reviewed):
+    cluster = installation.cluster
+
+    def producer(query: str) -> dict:
+        one = workflow("producer", query, uses=[])
+        del one["spec"]["inputs"]
+        one["spec"]["outputs"] = [{"name": "sales", "value": "$(tasks.a)", "publish": {"artifact": "sales"}}]
+        return one
+
+    reader = workflow("reader", "SELECT id FROM orders")
+    reader["spec"]["inputs"][0] |= {"default": {"artifact": "sales"}}
+    done = apply(cluster, reviewed, producer("SELECT 1::BIGINT AS id, 'a' AS code"), reader)
+    assert done.returncode == 0, done.stderr
+    eventually(lambda: ready(cluster, reviewed, "reader").get("reason") == "Valid", "the reader to be ready")
+
+    done = apply(cluster, reviewed, producer("SELECT 'x' AS id, 'a' AS code"))
+    assert done.returncode == 0 and "input `orders` of workflow `reader` reads `id`" in done.stderr, done.stderr
+    eventually(lambda: ready(cluster, reviewed, "reader").get("reason") == "ContractBroken", "the reader to be told")
+    found = cluster.object(reviewed, "workflows", "reader")
+    assert (condition(found, "Ready")["status"], condition(found, "ContractBroken")["status"]) == ("True", "True")
+
+    apply(cluster, reviewed, producer("SELECT 1::BIGINT AS id, 'a' AS code, 2 AS more"))
+    eventually(lambda: ready(cluster, reviewed, "reader").get("reason") == "Valid", "the reader to be well again")
+    assert not condition(cluster.object(reviewed, "workflows", "reader"), "ContractBroken")
+
+
+def test_the_certificate_is_the_operators_own_and_is_made_anew_when_it_is_gone(installation, reviewed):
+    cluster = installation.cluster
+    secret = f"/api/v1/namespaces/{SYSTEM}/secrets/pintail-admission"
+    before = cluster.get(secret)["data"]
+    assert before.keys() == {"ca.crt", "tls.crt", "tls.key", "renew-after"}
+    cluster.patch(secret, {"data": None})
+    eventually(lambda: (cluster.get(secret).get("data") or before) != before, "another certificate", 90)
+    after = cluster.get(secret)["data"]["ca.crt"]
+    (webhook,) = cluster.get(WEBHOOK)["webhooks"]
+    eventually(lambda: cluster.get(WEBHOOK)["webhooks"][0]["clientConfig"]["caBundle"] == after, "it to be trusted")
+    assert webhook["failurePolicy"] == "Ignore"
+    eventually(lambda: "denied the request" in apply(cluster, reviewed, WRONG).stderr, "the webhook to answer again", 90, 1)
