@@ -1,11 +1,14 @@
 """What is wrong is said as it is applied, or else in the status: nothing wrong runs, whatever of it is away."""
 
+import itertools
+
 import pytest
 import yaml
 from cluster import condition, eventually
 from installation import SYSTEM
 
 WEBHOOK = f"/apis/admissionregistration.k8s.io/v1/validatingwebhookconfigurations/pintail-admission-{SYSTEM}"
+NUMBERS = itertools.count()
 COLUMNS = [{"name": "id", "type": "BIGINT"}, {"name": "code", "type": "VARCHAR"}]
 
 
@@ -31,7 +34,8 @@ def apply(cluster, namespace: str, *documents: dict):
 @pytest.fixture
 def reviewed(installation, new_namespace):
     """A namespace whose objects are reviewed: the API server trusts the webhook some time after the operator has begun."""
-    namespace = new_namespace("admission")
+    # One that is on its way out takes nothing.
+    namespace = new_namespace(f"admission-{next(NUMBERS)}")
     cluster = installation.cluster
 
     def is_refused() -> bool:

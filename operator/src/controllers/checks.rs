@@ -112,6 +112,8 @@ struct Asked<'a> {
     spec: &'a api::WorkflowSpec,
     /// Those that the plan uses: which of their columns are sensitive is not in the request.
     connections: BTreeMap<&'a str, &'a api::ConnectionSpec>,
+    /// Of those that it reads: a contract hides their columns from the request.
+    datasets: &'a Datasets,
     /// Whose columns may change, and who publishes what.
     publishers: Vec<(&'a String, &'a String, bool)>,
 }
@@ -146,9 +148,10 @@ pub async fn question(
     let datasets = datasets(unit, namespace, plan, &publishers).await;
     let settings = &unit.context.settings.checker;
     let request = request(settings, plan, connections, &datasets);
-    let key = digest(workflow, plan, connections, &request, &publishers);
-    let alone = self::request(settings, plan, connections, &Datasets::new());
-    let settled = digest(workflow, plan, connections, &alone, &Publishers::new());
+    let key = digest(workflow, plan, connections, &request, (&datasets, &publishers));
+    let none = (&Datasets::new(), &Publishers::new());
+    let alone = self::request(settings, plan, connections, none.0);
+    let settled = digest(workflow, plan, connections, &alone, none);
     Question { request, datasets, publishers, key, settled }
 }
 
@@ -208,14 +211,14 @@ fn digest(
     plan: &Plan,
     connections: &Connections,
     request: &CheckRequest,
-    publishers: &Publishers,
+    (datasets, publishers): (&Datasets, &Publishers),
 ) -> String {
     let used = plan.tasks.iter().flat_map(|task| &task.connections).map(|used| used.name.as_str());
     let found = used.filter_map(|name| Some((name, &connections.get(name)?.spec)));
     let read: BTreeSet<&str> = plan.inputs.iter().filter_map(dataset_of).collect();
     let around = publishers.iter().filter(|(dataset, _)| read.contains(dataset.as_str()));
     let publishers = around.map(|(dataset, publisher)| (dataset, &publisher.workflow, publisher.breaks)).collect();
-    Asked { request, spec: &workflow.spec, connections: found.collect(), publishers }.digest()
+    Asked { request, spec: &workflow.spec, connections: found.collect(), datasets, publishers }.digest()
 }
 
 /// The columns of the datasets that a plan reads: those that their Workflow gives, else those of the newest version. Its own
@@ -258,4 +261,32 @@ pub fn enqueue_readers_of(unit: &Unit, artifact: &DynamicObject) {
 pub fn datasets_read(workflow: &DynamicObject) -> impl Iterator<Item = &str> {
     let inputs = workflow.data.pointer("/spec/inputs").and_then(|inputs| inputs.as_array());
     inputs.into_iter().flatten().filter_map(|input| input.pointer("/default/artifact")?.as_str())
+}
+
+#[cfg(test)]
+mod tests {
+    use pintail_protocol::{ResultColumn, TableShape};
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn another_column_of_a_dataset_is_another_question_though_a_contract_hides_it() {
+        let spec = json!({
+            "inputs": [{ "name": "orders", "type": "table", "default": { "artifact": "sales" },
+                         "columns": [{ "name": "id", "type": "BIGINT" }] }],
+            "tasks": [{ "name": "a", "uses": ["orders"], "duckdb": { "query": "SELECT id FROM orders" } }],
+        });
+        let workflow = api::Workflow::new("w", serde_json::from_value(spec).expect("a workflow"));
+        let plan = pintail_plan::compile(&workflow, &Default::default()).expect("a plan");
+        let none = Connections::new();
+        let digest = |data_type: &str| {
+            let columns = vec![ResultColumn { name: "id".to_owned(), data_type: data_type.to_owned() }];
+            let datasets = Datasets::from([("sales".to_owned(), TableShape { columns, open: false })]);
+            let request = request(&CheckerSettings::default(), &plan, &none, &datasets);
+            super::digest(&workflow, &plan, &none, &request, (&datasets, &Publishers::new()))
+        };
+        assert_eq!(digest("BIGINT"), digest("BIGINT"));
+        assert_ne!(digest("BIGINT"), digest("VARCHAR"));
+    }
 }
