@@ -1,6 +1,7 @@
 //! What things cost, as ratios of medians in one run. Nothing is asserted. `make bench` runs all, `scripts/bench NAME…`
 //! those named.
 
+mod checker;
 mod engine;
 mod launches;
 mod lint;
@@ -21,6 +22,7 @@ type Benchmark = fn() -> Result<(), Failure>;
 const ALL: &[(&str, Benchmark)] = &[
     ("scheduler", scheduler::run),
     ("lint", lint::run),
+    ("checker", checker::run),
     ("start", engine::start),
     ("retail", retail::run),
     ("copy", engine::copy),

@@ -10,7 +10,7 @@
 mod kubelet;
 mod null;
 mod operator;
-mod process;
+pub mod process;
 mod server;
 
 use std::time::{Duration, Instant};
