@@ -5,9 +5,8 @@ import itertools
 import pytest
 import yaml
 from cluster import condition, eventually
-from installation import SYSTEM
+from installation import SYSTEM, WEBHOOK
 
-WEBHOOK = f"/apis/admissionregistration.k8s.io/v1/validatingwebhookconfigurations/pintail-admission-{SYSTEM}"
 NUMBERS = itertools.count()
 COLUMNS = [{"name": "id", "type": "BIGINT"}, {"name": "code", "type": "VARCHAR"}]
 
@@ -69,11 +68,7 @@ def test_what_is_wrong_in_itself_is_refused_and_what_is_wrong_next_to_others_is_
 
 def test_without_the_webhook_the_status_says_both(installation, reviewed):
     cluster = installation.cluster
-    configuration = cluster.get(WEBHOOK)
-    for field in ("resourceVersion", "uid", "creationTimestamp", "generation", "managedFields"):
-        configuration["metadata"].pop(field, None)
-    cluster.delete(WEBHOOK)
-    try:
+    with installation.without_webhook():
         done = eventually(lambda: (done := apply(cluster, reviewed, WRONG, ELSEWHERE)).returncode == 0 and done, "nobody to refuse")
         assert "created" in done.stdout or "configured" in done.stdout
         for name in ("wrong", "elsewhere"):
@@ -81,8 +76,6 @@ def test_without_the_webhook_the_status_says_both(installation, reviewed):
         assert REFUSED in ready(cluster, reviewed, "wrong")["message"]
         shown = {line.split()[0]: line.split()[1:3] for line in cluster.kubectl("get", "ptwf", "-n", reviewed).splitlines()[1:]}
         assert shown == {"wrong": ["False", "Invalid"], "elsewhere": ["False", "Invalid"]}
-    finally:
-        cluster.create(WEBHOOK.rpartition("/")[0], configuration)
     # What was taken may be labelled and deleted, though it is wrong.
     cluster.kubectl("label", "ptwf", "wrong", "-n", reviewed, "a=b")
 

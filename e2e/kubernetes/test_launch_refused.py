@@ -1,6 +1,7 @@
 """What is wrong with a launch plan is refused by the API server, or stands in its condition with the path of its field."""
 
 import pytest
+import yaml
 from cluster import GROUP, Refused, condition, eventually
 from launches import document, hook, plan
 
@@ -81,8 +82,17 @@ def invalid(installation):
         }),
         document("Connection", "raw", {"s3": {"bucket": "none", "prefix": "none"}}),
         hook("hook", "absent"),
-        *(wrong for wrong, _ in INVALID.values()),
     )
+
+    def applied() -> bool:
+        wrong = yaml.safe_dump_all(wrong for wrong, _ in INVALID.values())
+        done = installation.cluster.run("kubectl", "apply", "-n", namespace, "-f", "-", input=wrong, check=False)
+        assert done.returncode == 0 or "denied the request" in done.stderr, done.stderr
+        return done.returncode == 0
+
+    # Of what is refused as it is applied, too, the condition is to be seen.
+    with installation.without_webhook():
+        eventually(applied, "nobody to refuse them")
     yield namespace
     installation.delete_namespace(namespace, wait=False)
 
@@ -98,6 +108,20 @@ def test_a_plan_that_cannot_work_says_where_it_is_wrong(what, invalid, installat
 
     found = eventually(told, lambda: f"{parts}: {cluster.object(invalid, 'launchplans', name)}", 90)
     assert found["reason"] == ("AgentUnavailable" if name == "keyless" else "Invalid"), found
+
+
+@pytest.mark.parametrize("what", [what for what in INVALID if what.split()[-1] in ("comes", "not", "zone")])
+def test_a_plan_that_is_wrong_in_itself_is_refused_as_it_is_applied(what, invalid, installation):
+    cluster, (wrong, parts) = installation.cluster, INVALID[what]
+    text = yaml.safe_dump(wrong | {"metadata": {"name": "another"}})
+    command = ["kubectl", "apply", "--dry-run=server", "-n", invalid, "-f", "-"]
+
+    def refusal() -> str | None:
+        done = cluster.run(*command, input=text, check=False)
+        return done.stderr if done.returncode != 0 and "denied the request" in done.stderr else None
+
+    said = eventually(refusal, "the webhook to refuse it")
+    assert all(part in said for part in parts), said
 
 
 @pytest.mark.parametrize("what", REFUSED)

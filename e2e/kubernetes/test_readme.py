@@ -8,7 +8,7 @@ from cluster import ROOT, condition, eventually
 from installation import readme_commands
 
 COLUMNS = {
-    "workflow": "NAME READY TASKS AGE REASON MESSAGE",
+    "workflow": "NAME READY REASON TASKS AGE MESSAGE",
     "execution": "NAME STATUS PROGRESS DURATION AGE WORKFLOW MESSAGE",
     "artifact": "NAME READY ROWS SIZE CREATED-BY AGE URI",
     "connection": "NAME READY TYPE AGE REASON MESSAGE",
