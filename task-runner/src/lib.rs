@@ -42,6 +42,7 @@ mod tables;
 
 pub use preview::{explore, preview};
 pub use run::engine_version;
+pub use sql::{Token, TokenKind, Tokens};
 pub use tables::database_tables;
 
 #[cfg(test)]

@@ -184,7 +184,7 @@ pub(crate) fn may_name_parameters(sql: &str) -> bool {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum TokenKind {
+pub enum TokenKind {
     /// Whitespace or a comment.
     Blank,
     Semicolon,
@@ -194,14 +194,14 @@ pub(crate) enum TokenKind {
     Other,
 }
 
-pub(crate) struct Token {
+pub struct Token {
     pub kind: TokenKind,
     pub start: usize,
     pub end: usize,
 }
 
 /// As much of DuckDB's lexer as tells where a statement ends.
-pub(crate) struct Tokens<'a> {
+pub struct Tokens<'a> {
     sql: &'a str,
     at: usize,
 }

@@ -40,6 +40,21 @@ pub enum Object {
     },
 }
 
+/// What stands at a place of a document.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Spot<'a> {
+    /// The field or item that is there, or the last one before.
+    pub path: FieldPath,
+    /// Whether the place is in the field's name.
+    pub is_key: bool,
+    /// What the field says; empty where it is no text.
+    pub text: &'a str,
+    /// Byte of the text.
+    pub offset: usize,
+    /// Whether the place is behind the text.
+    pub is_behind: bool,
+}
+
 impl Object {
     /// As the field `kind` has it.
     pub fn kind(&self) -> &str {
@@ -91,6 +106,25 @@ impl Document {
     pub fn place(&self, path: &FieldPath) -> (usize, usize) {
         let at = self.root.locate(path).0;
         (at.line, at.column)
+    }
+
+    /// What stands at a place, for an editor.
+    pub fn spot(&self, at: Position) -> Spot<'_> {
+        let (path, node, is_key) = self.root.at(at);
+        let NodeValue::Text(text, _) = &node.value else {
+            return Spot { path, is_key, text: "", offset: 0, is_behind: true };
+        };
+        // The places of a text's characters ascend.
+        let offsets: Vec<usize> = text.char_indices().map(|(offset, _)| offset).chain([text.len()]).collect();
+        let place = |offset: usize| self.place_in_text(node, offset).unwrap_or(node.at);
+        let next = offsets.partition_point(|offset| place(*offset) < at);
+        let offset = match offsets.get(next) {
+            Some(offset) if place(*offset) == at => *offset,
+            // White space has the place of what is before it.
+            _ => next.checked_sub(1).and_then(|before| offsets.get(before)).copied().unwrap_or_default(),
+        };
+        let is_behind = next == offsets.len() && !text.ends_with(char::is_whitespace);
+        Spot { path, is_key, text, offset, is_behind }
     }
 
     /// The problems with their places, in order of place. Those that only echo a problem of the file's own are left out:

@@ -25,7 +25,7 @@ use serde_json::{Value as Json, json};
 
 pub(crate) use check::read_table_source;
 pub use core::{ConfigMap, ConfigMapGenerator, Kustomization, Secret};
-pub use document::{Document, Object};
+pub use document::{Document, Object, Spot};
 pub use tree::Position;
 
 use check::{Check, Place};

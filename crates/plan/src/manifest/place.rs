@@ -134,7 +134,7 @@ fn line_start(source: &str, line: usize) -> Option<usize> {
 
 #[cfg(test)]
 mod tests {
-    use crate::manifest::parse_manifests;
+    use crate::manifest::{Position, parse_manifests};
     use crate::problem::{FieldPath, Problem};
     use crate::{Located, Rule};
 
@@ -150,7 +150,10 @@ mod tests {
         let description = workflow.spec.description.as_deref().unwrap();
         let offset = description.find('?').unwrap();
         let path = FieldPath::root().field("spec").field("description");
-        let Located { line, column, .. } = document.locate(Problem::new(Rule::SqlSyntax, path, "x").at(offset));
+        let problem = Problem::new(Rule::SqlSyntax, path.clone(), "x").at(offset);
+        let Located { line, column, .. } = document.locate(problem);
+        let spot = document.spot(Position { line, column });
+        assert_eq!((spot.path, spot.is_key, spot.offset, spot.is_behind), (path, false, offset, false), "{scalar}");
         (line - 6, column)
     }
 

@@ -126,6 +126,30 @@ impl Node {
         node.entry(name).map(|entry| entry.key_at)
     }
 
+    /// The deepest field or item that begins before a place: its path, its value, and whether the place is in its key.
+    pub fn at(&self, at: Position) -> (FieldPath, &Self, bool) {
+        let (mut path, mut node) = (FieldPath::root(), self);
+        loop {
+            let next = match &node.value {
+                NodeValue::Map(entries) => entries.iter().rfind(|entry| entry.key_at <= at).map(|entry| {
+                    let key_end = entry.key_at.column + entry.key.chars().count();
+                    let in_key = at.line == entry.key_at.line && at.column <= key_end;
+                    (path.field(&entry.key), &entry.value, in_key)
+                }),
+                NodeValue::List(items) => {
+                    let item = items.iter().enumerate().rfind(|(_, item)| item.at <= at);
+                    item.map(|(index, item)| (path.index(index), item, false))
+                }
+                _ => None,
+            };
+            let Some((child_path, child, in_key)) = next else { return (path, node, false) };
+            (path, node) = (child_path, child);
+            if in_key {
+                return (path, node, true);
+            }
+        }
+    }
+
     /// Where a path leads: the value, or the nearest that is there on the way. Of a field that is there the value's
     /// place; of one that is missing the key of the mapping that lacks it.
     pub fn locate(&self, path: &FieldPath) -> (Position, Option<&Self>) {
