@@ -27,6 +27,8 @@ pub struct Arguments {
 pub enum Command {
     /// Check manifests: YAML, fields, names, references, types, expressions, cycles.
     Lint(Lint),
+    /// Serve an editor by the Language Server Protocol, over stdin and stdout: problems, hover, completion, definitions.
+    Lsp(Lsp),
     /// Show which columns each column of a result comes from, back to inputs and databases.
     Lineage(Lineage),
     /// Compare what workflows publish with what they published before, and refuse what breaks those that read it.
@@ -131,6 +133,14 @@ pub enum LintOutput {
     Json,
     /// SARIF 2.1.0, for code scanning.
     Sarif,
+}
+
+#[derive(Debug, Args)]
+pub struct Lsp {
+    /// Manifests, or folders whose *.yaml files are read, counted from the editor's workspace: what is checked, whatever is
+    /// open. If left out, each document is checked with its folder and that one's folder `local`.
+    #[arg(value_name = "FILE|DIR")]
+    pub files: Vec<PathBuf>,
 }
 
 #[derive(Debug, Args)]

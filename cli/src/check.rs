@@ -10,7 +10,7 @@ use pintail_execution::{
 };
 use pintail_plan::manifest::Document;
 use pintail_plan::{FieldPath, Located, Plan, Problem, Rule, check_expected_rows};
-use pintail_protocol::{CheckedResult, ResultLineage};
+use pintail_protocol::{CheckRequest, CheckedResult, ResultLineage};
 use pintail_task_runner::check::Checker;
 
 use crate::diagnostics;
@@ -32,10 +32,24 @@ pub struct Checked<'a> {
 pub struct CheckedWorkflow<'a> {
     pub workflow: &'a api::Workflow,
     pub plan: Plan,
+    /// What each task sees.
+    pub request: CheckRequest,
     /// The columns of every result.
     pub results: Vec<CheckedResult>,
     /// Where they come from in the end.
     pub lineage: Vec<ResultLineage>,
+}
+
+/// All that is wrong, by file and place, and what was found of the SQL.
+///
+/// # Errors
+/// As [`check_sql`].
+pub fn check(manifests: &Manifests) -> Result<(Vec<Located>, Checked<'_>), CommandFailure> {
+    let mut problems = manifests.problems();
+    let mut checked = check_sql(manifests)?;
+    problems.append(&mut checked.problems);
+    problems.sort_by(|a, b| (&a.file, a.line, a.column).cmp(&(&b.file, b.line, b.column)));
+    Ok((problems, checked))
 }
 
 /// Checks the SQL of every workflow that has no other problem.
@@ -79,7 +93,7 @@ pub fn check_sql_against<'a>(manifests: &'a Manifests, pinned: &Datasets) -> Res
         known_publishers.extend(publishers(workflow, &plan, &response.results));
         let lineage = trace(&plan, manifests.connections(), &response.lineage);
         problems.extend(sensitive_problems(workflow, &plan, manifests.connections(), &lineage));
-        checked.workflows.push(CheckedWorkflow { workflow, plan, results: response.results, lineage });
+        checked.workflows.push(CheckedWorkflow { workflow, plan, request, results: response.results, lineage });
         let (elsewhere, here): (Vec<Problem>, Vec<Problem>) =
             problems.into_iter().partition(|problem| sql_text(manifests, workflow, problem).is_some());
         checked.problems.extend(document.locate_all(here));

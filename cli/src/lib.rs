@@ -10,6 +10,7 @@ mod diagnostics;
 mod failure;
 mod interrupt;
 mod local;
+mod lsp;
 mod manifests;
 mod openlineage;
 mod output;
@@ -50,6 +51,7 @@ pub fn run(arguments: Arguments) -> ExitCode {
 fn dispatch(command: Command) -> Result<(), CommandFailure> {
     match command {
         Command::Lint(arguments) => commands::lint::lint(&arguments),
+        Command::Lsp(arguments) => lsp::lsp(&arguments),
         Command::Lineage(arguments) => commands::lineage::lineage(&arguments),
         Command::Diff(arguments) => commands::diff::diff(&arguments),
         Command::Schema(Schema::Pull(arguments)) => commands::schema::pull(&arguments),
@@ -89,6 +91,7 @@ async fn asynchronous(command: Command) -> Result<(), CommandFailure> {
         Command::Preview(arguments) => commands::preview::preview(arguments).await,
         Command::Sql(arguments) => commands::sql::sql(arguments).await,
         Command::Lint(_)
+        | Command::Lsp(_)
         | Command::Lineage(_)
         | Command::Diff(_)
         | Command::Schema(_)

@@ -1,6 +1,7 @@
 //! The manifests of a command: read, checked, with every path made absolute.
 
 mod launch;
+mod unsaved;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -18,6 +19,7 @@ use crate::failure::{Code, CommandFailure};
 use crate::local::records::Revision;
 
 pub use launch::understand;
+pub use unsaved::{Unsaved, real};
 
 /// One file may not be larger; what manifests hold is text that people write.
 const FILE_BYTES: u64 = 4 << 20;
@@ -70,17 +72,25 @@ impl Manifests {
     /// # Errors
     /// Files that cannot be read. What is wrong in them is in [`Manifests::problems`].
     pub fn read(paths: &[PathBuf]) -> Result<Self, CommandFailure> {
+        Self::read_with(paths, &Unsaved::default())
+    }
+
+    /// As [`Manifests::read`], with texts in place of those of files.
+    ///
+    /// # Errors
+    /// As [`Manifests::read`].
+    pub fn read_with(paths: &[PathBuf], unsaved: &Unsaved) -> Result<Self, CommandFailure> {
         let mut manifests = Self::default();
         let mut files = Vec::new();
         for path in paths {
             let absolute = std::path::absolute(path).unwrap_or_else(|_| path.clone());
             manifests.paths.push(absolute.display().to_string());
-            files.extend(files_of(path)?);
+            files.extend(files_of(path, unsaved)?);
         }
         let mut seen = BTreeSet::new();
         for file in files {
             if seen.insert(std::fs::canonicalize(&file).unwrap_or_else(|_| file.clone())) {
-                manifests.read_file(&file)?;
+                manifests.read_file(&file, unsaved)?;
             }
         }
         manifests.take_environment();
@@ -98,27 +108,24 @@ impl Manifests {
         Err(CommandFailure::shown(Code::Failed))
     }
 
-    fn read_file(&mut self, path: &Path) -> Result<(), CommandFailure> {
+    fn read_file(&mut self, path: &Path, unsaved: &Unsaved) -> Result<(), CommandFailure> {
         let name = path.display().to_string();
-        let cannot = |error: &dyn std::fmt::Display| CommandFailure::usage(format!("cannot read {name}: {error}"));
-        let size = std::fs::metadata(path).map_err(|error| cannot(&error))?.len();
-        if size > FILE_BYTES {
-            return Err(cannot(&format!("it has {size} bytes; a manifest has at most {FILE_BYTES}")));
-        }
-        let bytes = std::fs::read(path).map_err(|error| cannot(&error))?;
-        let text = String::from_utf8(bytes).map_err(|_| cannot(&"it is not UTF-8 text"))?;
+        let text = match unsaved.text(path) {
+            Some(text) => text.to_owned(),
+            None => read_manifest(path, &name)?,
+        };
         let parsed = parse_manifests(&name, &text);
         self.problems.extend(parsed.problems);
         let folder =
             std::path::absolute(path).ok().and_then(|path| path.parent().map(Path::to_path_buf)).unwrap_or_default();
         for document in parsed.documents {
-            self.take(document, &folder)?;
+            self.take(document, &folder, unsaved)?;
         }
         self.sources.insert(name, text);
         Ok(())
     }
 
-    fn take(&mut self, document: Document, folder: &Path) -> Result<(), CommandFailure> {
+    fn take(&mut self, document: Document, folder: &Path, unsaved: &Unsaved) -> Result<(), CommandFailure> {
         let position = self.documents.len();
         let object = document.object.clone();
         let shown_folder = Path::new(&*document.file).parent().map(Path::to_path_buf).unwrap_or_default();
@@ -168,7 +175,7 @@ impl Manifests {
             Object::Kustomization(kustomization) => {
                 for generator in kustomization.config_maps {
                     let read = |(key, file): (String, String)| {
-                        let text = read_text(&folder.join(&file))?;
+                        let text = read_text(&folder.join(&file), unsaved)?;
                         Ok((key, shown_folder.join(file).display().to_string(), text))
                     };
                     let files = generator.files.into_iter().map(read).collect::<Result<Vec<_>, CommandFailure>>()?;
@@ -334,8 +341,23 @@ impl Manifests {
         &self.paths
     }
 
+    pub fn documents(&self) -> &[Document] {
+        &self.documents
+    }
+
     pub fn sources(&self) -> &BTreeMap<String, String> {
         &self.sources
+    }
+
+    /// Whether the same was read of the same files.
+    pub fn has_texts_of(&self, other: &Self) -> bool {
+        fn files(manifests: &Manifests) -> impl Iterator<Item = (&(String, String), &str)> {
+            manifests.sql_texts.iter().filter_map(|(place, text)| match text {
+                SqlText::File { text, .. } => Some((place, text.as_str())),
+                SqlText::Object(_) => None,
+            })
+        }
+        self.sources == other.sources && files(self).eq(files(other))
     }
 
     /// The document of a Connection, by its SQL name.
@@ -366,16 +388,15 @@ pub fn absolute_uri(binding: &mut api::Binding, folder: &Path) {
     }
 }
 
-fn files_of(path: &Path) -> Result<Vec<PathBuf>, CommandFailure> {
+fn files_of(path: &Path, unsaved: &Unsaved) -> Result<Vec<PathBuf>, CommandFailure> {
     let cannot = |error: std::io::Error| CommandFailure::usage(format!("cannot read {}: {error}", path.display()));
     if !std::fs::metadata(path).map_err(cannot)?.is_dir() {
         return Ok(vec![path.to_path_buf()]);
     }
-    let mut files = Vec::new();
+    let mut files: Vec<PathBuf> = unsaved.new_files_in(path).filter(|file| is_manifest(file)).collect();
     for entry in std::fs::read_dir(path).map_err(cannot)? {
         let file = entry.map_err(cannot)?.path();
-        let is_manifest = file.extension().is_some_and(|ending| ending == "yaml" || ending == "yml");
-        if is_manifest && file.is_file() {
+        if is_manifest(&file) && file.is_file() {
             files.push(file);
         }
     }
@@ -386,7 +407,25 @@ fn files_of(path: &Path) -> Result<Vec<PathBuf>, CommandFailure> {
     Ok(files)
 }
 
-fn read_text(path: &Path) -> Result<String, CommandFailure> {
+/// Whether a file of a folder is read.
+pub fn is_manifest(file: &Path) -> bool {
+    file.extension().is_some_and(|ending| ending == "yaml" || ending == "yml")
+}
+
+fn read_manifest(path: &Path, name: &str) -> Result<String, CommandFailure> {
+    let cannot = |error: &dyn std::fmt::Display| CommandFailure::usage(format!("cannot read {name}: {error}"));
+    let size = std::fs::metadata(path).map_err(|error| cannot(&error))?.len();
+    if size > FILE_BYTES {
+        return Err(cannot(&format!("it has {size} bytes; a manifest has at most {FILE_BYTES}")));
+    }
+    let bytes = std::fs::read(path).map_err(|error| cannot(&error))?;
+    String::from_utf8(bytes).map_err(|_| cannot(&"it is not UTF-8 text"))
+}
+
+fn read_text(path: &Path, unsaved: &Unsaved) -> Result<String, CommandFailure> {
+    if let Some(text) = unsaved.text(path) {
+        return Ok(text.to_owned());
+    }
     std::fs::read_to_string(path)
         .map_err(|error| CommandFailure::usage(format!("cannot read {}: {error}", path.display())))
 }

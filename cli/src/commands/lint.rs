@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use kube::ResourceExt;
 
 use crate::arguments::{Lint, LintOutput};
-use crate::check::check_sql;
+use crate::check::check;
 use crate::diagnostics;
 use crate::failure::{Code, CommandFailure};
 use crate::manifests::{Manifests, SqlText};
@@ -13,12 +13,9 @@ use crate::output::{print_json, print_text};
 
 pub fn lint(arguments: &Lint) -> Result<(), CommandFailure> {
     let manifests = Manifests::read(&arguments.files)?;
-    let mut problems = manifests.problems();
-    let checked = check_sql(&manifests)?;
-    problems.extend(checked.problems);
+    let (problems, checked) = check(&manifests)?;
     let results = checked.workflows.iter().map(|checked| (checked.workflow.name_any(), checked.results.as_slice()));
     let results: Vec<_> = results.collect();
-    problems.sort_by(|a, b| (&a.file, a.line, a.column).cmp(&(&b.file, b.line, b.column)));
     match arguments.output {
         LintOutput::Pretty => print_text(&diagnostics::as_text(&problems, &texts(&manifests))),
         LintOutput::Concise => print_text(&diagnostics::as_lines(&problems)),
