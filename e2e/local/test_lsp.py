@@ -229,6 +229,7 @@ def test_completion_knows_columns_of_sql_that_cannot_be_parsed(workspace, editor
     tables = labels(complete("SELECT * FROM |"))
     assert "recent" in tables and "e_commerce.year_09_10" in tables and "StockCode" not in tables
     assert labels(complete("SELECT * FROM e_commerce.|")) == ["year_09_10"]
+    assert "latest" in labels(complete("WITH latest AS (SELECT 1) SELECT * FROM |"))
     (parameter,) = complete("SELECT 'é🦆', (a FROM recent WHERE Quantity > $mi|")
     assert parameter["label"] == "$min_quantity"
     edit = parameter["textEdit"]

@@ -5,7 +5,7 @@ use lsp_types::{CompletionItem, CompletionItemKind, CompletionTextEdit, Range, T
 use pintail_plan::manifest::Position as Place;
 use pintail_protocol::ResultColumn;
 
-use super::sql::{Context, context, members, relations};
+use super::sql::{Context, context, members, named_queries, relations};
 use super::{Here, Reference, World, in_expression, reference};
 use crate::lsp::knowledge::{Relation, Scope};
 use crate::lsp::text;
@@ -60,7 +60,12 @@ fn in_sql(text: &str, place: &Context, scope: &Scope) -> Vec<Offer> {
         detail: data_type.clone(),
         kind: CompletionItemKind::VARIABLE,
     });
-    let tables = scope.relations.iter().map(|relation| table(&relation.name, relation));
+    let queries = named_queries(text).into_iter().map(|name| Offer {
+        text: name,
+        detail: "a query of WITH".to_owned(),
+        kind: CompletionItemKind::STRUCT,
+    });
+    let tables = scope.relations.iter().map(|relation| table(&relation.name, relation)).chain(queries);
     match place {
         Context::Nothing => Vec::new(),
         Context::Parameter => parameters.collect(),

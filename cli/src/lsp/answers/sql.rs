@@ -243,6 +243,17 @@ pub fn members<'a>(
     (columns.collect(), scope.relations.iter().filter_map(rest).collect())
 }
 
+/// The names that a WITH gives to queries.
+pub fn named_queries(sql: &str) -> Vec<String> {
+    let words = Words::new(sql);
+    let is_opened = |index: usize| match words.text(index) {
+        "," => true,
+        word => ["WITH", "RECURSIVE"].iter().any(|it| word.eq_ignore_ascii_case(it)),
+    };
+    let is_named = |index: &usize| is_opened(index - 1) && words.is(index + 1, "AS") && words.text(index + 2) == "(";
+    (1..words.tokens.len()).filter(is_named).filter_map(|index| words.name(index)).collect()
+}
+
 /// The relations whose columns can be named: those that the text mentions, else all.
 pub fn relations<'a>(sql: &str, scope: &'a Scope) -> Vec<&'a Relation> {
     let words = Words::new(sql);
@@ -333,6 +344,13 @@ mod tests {
         ] {
             assert_eq!(context(sql, sql.len()), expected, "{sql}");
         }
+    }
+
+    #[test]
+    fn a_with_names_queries() {
+        let sql = "WITH RECURSIVE a AS (SELECT 1, b AS c), \"d e\" AS (SELECT 2) SELECT 1 AS x FROM (";
+        assert_eq!(named_queries(sql), ["a", "d e"]);
+        assert_eq!(named_queries("SELECT a AS b, c FROM d"), Vec::<String>::new());
     }
 
     #[test]
