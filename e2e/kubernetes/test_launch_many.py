@@ -15,7 +15,7 @@ from servers import Buckets, running
 
 OBJECTS = 1000
 KILLS = 10
-PUT_AND_MEASURED = 100
+PUT_AND_MEASURED = 50
 NAMESPACE = "arrivals"
 PLACE = f"{GROUP}/namespaces/{NAMESPACE}"
 PREFIX = "incoming/"
