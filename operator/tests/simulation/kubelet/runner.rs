@@ -109,7 +109,7 @@ impl Runner<'_> {
                 OutputKind::Table => {
                     let file = self.store(output, "parquet").await?;
                     let (rows, bytes) = (self.number(&output.name) % 900 + 100, file.bytes);
-                    let columns = columns(output);
+                    let columns = self.columns(output);
                     results.tables.push(TableResult {
                         name: output.name.clone(),
                         files: vec![file],
@@ -145,6 +145,17 @@ impl Runner<'_> {
         objects::digest(&(&identity.workflow, &identity.task, name))
     }
 
+    /// Those of its contract, else of the first table from outside: as if all of that were selected.
+    fn columns(&self, output: &OutputTarget) -> Vec<ResultColumn> {
+        let column =
+            |name: &str, data_type: &str| ResultColumn { name: name.to_owned(), data_type: data_type.to_owned() };
+        let read = self.order.relations.iter().find_map(|relation| relation.contract.as_ref());
+        match output.contract.as_ref().or(read) {
+            Some(contract) => contract.columns.iter().map(|known| column(&known.name, &known.data_type)).collect(),
+            None => vec![column("n", "BIGINT")],
+        }
+    }
+
     async fn store(&self, output: &OutputTarget, extension: &str) -> Result<StoredFile, StoreError> {
         let identity = &self.order.identity;
         let folder = match &output.destination {
@@ -157,14 +168,6 @@ impl Runner<'_> {
         let content = Bytes::from(format!("{} {}", output.name, self.number(&output.name)));
         self.store.put(&key, content.clone()).await?;
         Ok(StoredFile { key, bytes: content.len() as u64, digest: digest(&content) })
-    }
-}
-
-fn columns(output: &OutputTarget) -> Vec<ResultColumn> {
-    let column = |name: &str, data_type: &str| ResultColumn { name: name.to_owned(), data_type: data_type.to_owned() };
-    match &output.contract {
-        Some(contract) => contract.columns.iter().map(|known| column(&known.name, &known.data_type)).collect(),
-        None => vec![column("n", "BIGINT")],
     }
 }
 
