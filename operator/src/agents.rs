@@ -22,10 +22,10 @@ use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use pintail_protocol::{OCCURRENCE_BYTES, OCCURRENCES_PATH, Occurrence};
-use tokio::net::TcpListener;
-use tokio::sync::Semaphore;
-use tokio::time::{sleep, timeout};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::time::timeout;
 
+use crate::http::accept;
 use crate::token::{TokenError, Tokens};
 use crate::{Desk, Refused, Teller};
 
@@ -38,8 +38,6 @@ const BODY_TIMEOUT: Duration = Duration::from_secs(5);
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 /// Of one request from its first byte to the last of the answer.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
-/// Where handles or memory have run out.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 struct Endpoint {
     tokens: Tokens,
@@ -53,32 +51,21 @@ struct Endpoint {
 pub async fn serve(address: SocketAddr, client: kube::Client, desk: Desk) -> std::io::Result<SocketAddr> {
     let listener = TcpListener::bind(address).await?;
     let bound = listener.local_addr()?;
-    tokio::spawn(accept(listener, pages(Endpoint { tokens: Tokens::new(client), desk })));
+    let pages = TowerToHyperService::new(pages(Endpoint { tokens: Tokens::new(client), desk }));
+    tokio::spawn(accept(listener, CONNECTIONS, move |stream| connection(stream, pages.clone())));
     Ok(bound)
 }
 
-async fn accept(listener: TcpListener, pages: Router) {
-    let pages = TowerToHyperService::new(pages);
-    let places = Arc::new(Semaphore::new(CONNECTIONS));
-    loop {
-        let place = Arc::clone(&places).acquire_owned().await;
-        let Ok((stream, _)) = listener.accept().await else {
-            sleep(ACCEPT_PAUSE).await;
-            continue;
-        };
-        let connection = http1::Builder::new()
-            .timer(TokioTimer::new())
-            .header_read_timeout(HEAD_TIMEOUT)
-            .max_buf_size(HEAD_BYTES)
-            // An agent's next occurrence is to find the replica that leads then.
-            .keep_alive(false)
-            .serve_connection(TokioIo::new(stream), pages.clone());
-        tokio::spawn(async move {
-            let _place = place;
-            // Whoever goes away, or is too slow, gets no answer.
-            let _ = timeout(REQUEST_TIMEOUT, connection).await;
-        });
-    }
+async fn connection(stream: TcpStream, pages: TowerToHyperService<Router>) {
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_TIMEOUT)
+        .max_buf_size(HEAD_BYTES)
+        // An agent's next occurrence is to find the replica that leads then.
+        .keep_alive(false)
+        .serve_connection(TokioIo::new(stream), pages);
+    // Whoever goes away, or is too slow, gets no answer.
+    let _ = timeout(REQUEST_TIMEOUT, connection).await;
 }
 
 fn pages(endpoint: Endpoint) -> Router {

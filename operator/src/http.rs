@@ -1,18 +1,24 @@
 //! What the operator tells others: whether it lives (`/healthz`), whether it can work (`/readyz`), what it counts
-//! (`/metrics`).
+//! (`/metrics`). And how it takes connections.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use axum::Router;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 use crate::Metrics;
+
+/// Where handles or memory have run out.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// Whether the operator can work, and if not, why. Clones share it.
 #[derive(Clone, Debug)]
@@ -56,6 +62,26 @@ pub async fn serve(
         axum::serve(listener, pages(Pages { readiness, metrics })).with_graceful_shutdown(stop.cancelled_owned());
     tokio::spawn(server.into_future());
     Ok(bound)
+}
+
+/// Serves each connection by itself, so many at once: others wait to be accepted.
+pub async fn accept<F>(listener: TcpListener, connections: usize, serve: impl Fn(TcpStream) -> F)
+where
+    F: Future<Output = ()> + Send + 'static,
+{
+    let places = Arc::new(Semaphore::new(connections));
+    loop {
+        let place = Arc::clone(&places).acquire_owned().await;
+        let Ok((stream, _)) = listener.accept().await else {
+            sleep(ACCEPT_PAUSE).await;
+            continue;
+        };
+        let connection = serve(stream);
+        tokio::spawn(async move {
+            let _place = place;
+            connection.await;
+        });
+    }
 }
 
 fn pages(pages: Pages) -> Router {

@@ -12,14 +12,15 @@ use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use serde_json::{Value, json};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
-use tokio::time::{sleep, timeout};
+use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::ServerConfig;
 
 use super::Certificate;
 use crate::controllers::{Admission, Review};
+use crate::http::accept;
 
 /// API servers keep theirs open; each may hold a body.
 const CONNECTIONS: usize = 64;
@@ -31,8 +32,6 @@ const BODY_BYTES: usize = 7 << 20;
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
 /// A connection that lives longer is opened anew.
 const CONNECTION_TIMEOUT: Duration = Duration::from_secs(600);
-/// Where handles or memory have run out.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// Of a refusal: a person reads no more.
 const PROBLEMS: usize = 50;
 /// Objects that are looked at at once.
@@ -61,32 +60,20 @@ pub async fn serve(
     let listener = TcpListener::bind(address).await?;
     let bound = listener.local_addr()?;
     let endpoint = Endpoint { admission, places: Semaphore::new(REVIEWS) };
-    tokio::spawn(accept(listener, TlsAcceptor::from(Arc::new(config)), pages(endpoint)));
+    let (acceptor, pages) = (TlsAcceptor::from(Arc::new(config)), TowerToHyperService::new(pages(endpoint)));
+    tokio::spawn(accept(listener, CONNECTIONS, move |stream| connection(stream, acceptor.clone(), pages.clone())));
     Ok(bound)
 }
 
-async fn accept(listener: TcpListener, acceptor: TlsAcceptor, pages: Router) {
-    let pages = TowerToHyperService::new(pages);
-    let places = Arc::new(Semaphore::new(CONNECTIONS));
-    loop {
-        let place = Arc::clone(&places).acquire_owned().await;
-        let Ok((stream, _)) = listener.accept().await else {
-            sleep(ACCEPT_PAUSE).await;
-            continue;
-        };
-        let (acceptor, pages) = (acceptor.clone(), pages.clone());
-        tokio::spawn(async move {
-            let _place = place;
-            let Ok(Ok(stream)) = timeout(HANDSHAKE_TIMEOUT, acceptor.accept(stream)).await else { return };
-            let connection = http1::Builder::new()
-                .timer(TokioTimer::new())
-                .header_read_timeout(HEAD_TIMEOUT)
-                .max_buf_size(HEAD_BYTES)
-                .serve_connection(TokioIo::new(stream), pages);
-            // Whoever goes away, or is too slow, gets no answer.
-            let _ = timeout(CONNECTION_TIMEOUT, connection).await;
-        });
-    }
+async fn connection(stream: TcpStream, acceptor: TlsAcceptor, pages: TowerToHyperService<Router>) {
+    let Ok(Ok(stream)) = timeout(HANDSHAKE_TIMEOUT, acceptor.accept(stream)).await else { return };
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_TIMEOUT)
+        .max_buf_size(HEAD_BYTES)
+        .serve_connection(TokioIo::new(stream), pages);
+    // Whoever goes away, or is too slow, gets no answer.
+    let _ = timeout(CONNECTION_TIMEOUT, connection).await;
 }
 
 fn pages(endpoint: Endpoint) -> Router {
