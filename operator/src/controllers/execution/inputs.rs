@@ -5,6 +5,8 @@ use pintail_api as api;
 use pintail_execution::{BoundInput, BoundSource, bound_from_resolved, breaks_contract, version_of};
 use pintail_plan::{Contract, InputKind, InputValue, Plan};
 
+use crate::controllers::launch::versions::is_ready;
+
 /// Why an input that takes a dataset gets no version of it.
 #[derive(Debug, PartialEq, Eq)]
 pub enum NoVersion {
@@ -94,14 +96,6 @@ fn none_yet(input: &str, dataset: &str, source: &api::TableSource) -> String {
         "input `{input}` takes the newest version{of} of dataset `{dataset}`, and there is none: run the workflow that \
          publishes it"
     )
-}
-
-fn is_ready(artifact: &api::Artifact) -> bool {
-    let conditions = artifact.status.as_ref().map(|status| status.conditions.as_slice()).unwrap_or_default();
-    artifact.metadata.deletion_timestamp.is_none()
-        && conditions.iter().any(|condition| {
-            condition.condition_type == api::ConditionType::Ready && condition.status == api::ConditionStatus::True
-        })
 }
 
 #[cfg(test)]

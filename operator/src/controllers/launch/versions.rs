@@ -43,7 +43,8 @@ fn dataset(version: &DynamicObject) -> Option<&str> {
     version.data.pointer("/spec/artifact")?.as_str()
 }
 
-fn is_ready(artifact: &api::Artifact) -> bool {
+/// Whether runs may read a version.
+pub fn is_ready(artifact: &api::Artifact) -> bool {
     let conditions = artifact.status.as_ref().map(|status| status.conditions.as_slice()).unwrap_or_default();
     let is_ready = |condition: &api::Condition| {
         condition.condition_type == api::ConditionType::Ready && condition.status == api::ConditionStatus::True
