@@ -283,7 +283,7 @@ mod tests {
         }
     }
 
-    fn review(kind: &str, spec: Value, found: Result<Vec<Finding>, Unchecked>) -> Review {
+    async fn review(kind: &str, spec: Value, found: Result<Vec<Finding>, Unchecked>) -> Review {
         let settings = json!({
             "namespace": "pintail-system", "store": { "uri": "s3://b/p" },
             "runner": { "image": "r", "serviceAccount": "pintail-runner", "podTtlSeconds": 60 },
@@ -291,13 +291,7 @@ mod tests {
         let settings = Arc::new(Settings::parse(&settings.to_string()).expect("settings"));
         let admission = Admission { desk: Desk::default(), checker: Some(Arc::new(Finds(found))), settings };
         let object = json!({ "apiVersion": api::API_VERSION, "kind": kind, "metadata": { "name": "w" }, "spec": spec });
-        futures::executor::block_on(async { tokio_free(admission.review(kind, "data", &object)).await })
-    }
-
-    /// Timers need a runtime.
-    async fn tokio_free<T: Send + 'static>(future: impl std::future::Future<Output = T> + Send) -> T {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-        runtime.block_on(future)
+        admission.review(kind, "data", &object).await
     }
 
     fn workflow(query: &str, reads: &[&str]) -> Value {
@@ -315,34 +309,35 @@ mod tests {
         }
     }
 
-    #[test]
-    fn what_is_wrong_in_itself_is_refused_with_its_place() {
-        let found = review("Workflow", workflow("SELECT\n  b", &[]), Ok(vec![finding(9)]));
+    #[tokio::test]
+    async fn what_is_wrong_in_itself_is_refused_with_its_place() {
+        let found = review("Workflow", workflow("SELECT\n  b", &[]), Ok(vec![finding(9)])).await;
         let problems: Vec<String> = found.problems.iter().map(ToString::to_string).collect();
         assert_eq!(problems, ["spec.tasks[0].duckdb.query: line 2, column 3: there is no column `b` [unknown-column]"]);
         let found = review(
             "Workflow",
             json!({ "tasks": [{ "name": "a", "uses": ["nobody"], "duckdb": { "query": "SELECT 1" } }] }),
             Ok(Vec::new()),
-        );
+        )
+        .await;
         assert!(found.problems.iter().any(|problem| problem.to_string().contains("nobody")), "{found:?}");
     }
 
-    #[test]
-    fn what_hangs_on_others_or_is_not_checked_is_a_warning() {
-        let found = review("Workflow", workflow("SELECT * FROM lake.trips", &["lake"]), Ok(vec![finding(7)]));
+    #[tokio::test]
+    async fn what_hangs_on_others_or_is_not_checked_is_a_warning() {
+        let found = review("Workflow", workflow("SELECT * FROM lake.trips", &["lake"]), Ok(vec![finding(7)])).await;
         assert_eq!(found.problems, []);
         assert!(found.warnings[0].starts_with("the SQL is not checked: this replica"), "{found:?}");
-        let found = review("Workflow", workflow("SELECT 1", &[]), Err(Unchecked::Later("away".to_owned())));
+        let found = review("Workflow", workflow("SELECT 1", &[]), Err(Unchecked::Later("away".to_owned()))).await;
         assert_eq!(found.warnings, ["the SQL is not checked: the checker does not answer: away"]);
         assert_eq!(found.problems, []);
     }
 
-    #[test]
-    fn a_connection_is_checked_and_what_cannot_be_read_is_let_through() {
-        let found = review("Connection", json!({ "http": { "url": "ftp://example.com" } }), Ok(Vec::new()));
+    #[tokio::test]
+    async fn a_connection_is_checked_and_what_cannot_be_read_is_let_through() {
+        let found = review("Connection", json!({ "http": { "url": "ftp://example.com" } }), Ok(Vec::new())).await;
         assert!(!found.problems.is_empty());
-        let found = review("Workflow", json!({ "tasks": [{ "colour": 1 }] }), Ok(Vec::new()));
+        let found = review("Workflow", json!({ "tasks": [{ "colour": 1 }] }), Ok(Vec::new())).await;
         assert!(found.problems.is_empty() && found.warnings[0].starts_with("not checked"), "{found:?}");
     }
 
