@@ -19,7 +19,7 @@ use super::checks::{self, datasets_read};
 use super::object::decode;
 use super::revision;
 use super::unit::Unit;
-use super::workflow::{self, connection_names};
+use super::workflow::{self, connection_names, names_config_maps};
 use crate::{Desk, Settings, SqlChecker};
 
 /// For all that others are asked of: the API server waits for 5 seconds, and a person for the API server.
@@ -115,7 +115,7 @@ impl Admission {
         let alone = stripped(around.as_ref().map_or(&none, |around| &around.connections));
         let names = connection_names(&workflow.spec);
         let mut answered = None;
-        if !names_config_maps(workflow) && names.iter().all(|name| alone.contains_key(name)) {
+        if !names_config_maps(&workflow.spec) && names.iter().all(|name| alone.contains_key(name)) {
             let request = checks::request(&self.settings.checker, plan, &alone, &Datasets::new());
             let response = self.ask(&request).await?;
             let unknown = (&Datasets::new(), &Publishers::new());
@@ -124,7 +124,7 @@ impl Admission {
             answered = Some((request, response));
         }
         let (Some(unit), Some(around)) = (unit, around) else {
-            if names.is_empty() && !names_config_maps(workflow) && !has_datasets(plan) {
+            if names.is_empty() && !names_config_maps(&workflow.spec) && !has_datasets(plan) {
                 return Ok(());
             }
             return Err("this replica of the operator stands by, and knows no other objects".to_owned());
@@ -225,10 +225,6 @@ fn stripped(connections: &Connections) -> Connections {
         (name.clone(), Arc::new(connection))
     };
     connections.iter().map(strip).collect()
-}
-
-fn names_config_maps(workflow: &api::Workflow) -> bool {
-    workflow.spec.tasks.iter().any(|task| task.duckdb.as_ref().is_some_and(|duckdb| duckdb.query_from.is_some()))
 }
 
 /// Whether it reads or publishes what others publish or read.

@@ -68,7 +68,7 @@ fn again(workflow: &api::Workflow, examined: &Examined) -> Result<Action, Reconc
     }
 }
 
-fn names_config_maps(spec: &api::WorkflowSpec) -> bool {
+pub fn names_config_maps(spec: &api::WorkflowSpec) -> bool {
     spec.tasks.iter().any(|task| task.duckdb.as_ref().is_some_and(|duckdb| duckdb.query_from.is_some()))
 }
 
