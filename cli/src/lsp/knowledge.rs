@@ -5,15 +5,13 @@ use std::collections::BTreeMap;
 
 use kube::ResourceExt;
 use pintail_api as api;
+use pintail_execution::MAIN_RESULT;
 use pintail_plan::Located;
 use pintail_plan::manifest::Document;
 use pintail_protocol::{CheckRequest, CheckedResult, ParameterType, ResultColumn, TableOrigin};
 
 use crate::check::CheckedWorkflow;
 use crate::manifests::Manifests;
-
-/// The result of a task that says nothing else.
-const MAIN_RESULT: &str = "result";
 
 pub struct Knowledge {
     pub manifests: Manifests,

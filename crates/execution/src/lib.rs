@@ -41,4 +41,5 @@ pub use lineage::{MASKING, trace};
 pub use name::{artifact_name, execution_name, label_digest, message_id, occurrence_name, pod_name, sql_name};
 pub use record::{RecordError, RunRecord, TaskRecord};
 pub use run::{Command, CommittedReport, Connections, Reusable, Run, RunContext, Seen};
+pub use scope::MAIN_RESULT;
 pub use sensitive::{sensitive_problems, table_text};

@@ -92,4 +92,4 @@ fn add(fields: &mut Map<String, Value>, name: &str, value: Value) {
 }
 
 /// Name of a task's main result.
-pub(crate) const MAIN_RESULT: &str = "result";
+pub const MAIN_RESULT: &str = "result";
