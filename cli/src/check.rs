@@ -4,10 +4,7 @@ use std::path::PathBuf;
 
 use kube::ResourceExt;
 use pintail_api as api;
-use pintail_execution::{
-    Datasets, Publishers, broken_readers, check_problems, check_request, dataset_of, published, publishers,
-    sensitive_problems, trace,
-};
+use pintail_execution::{Datasets, Publishers, check_request, dataset_of, judge, published};
 use pintail_plan::manifest::Document;
 use pintail_plan::{FieldPath, Located, Plan, Problem, Rule, check_expected_rows};
 use pintail_protocol::{CheckRequest, CheckedResult, ResultLineage};
@@ -86,16 +83,15 @@ pub fn check_sql_against<'a>(manifests: &'a Manifests, pinned: &Datasets) -> Res
         let response = checker
             .check(&request)
             .map_err(|failure| failed(failure.on(&format!("workflow {}", workflow.name_any()))))?;
-        let mut problems = check_problems(workflow, &response.findings);
-        problems.extend(broken_readers(workflow, &plan, &datasets, &known_publishers));
+        let judgement = judge(workflow, &plan, manifests.connections(), (&datasets, &known_publishers), &response);
         datasets.extend(published(&plan, &response));
         datasets.extend(pinned.clone());
-        known_publishers.extend(publishers(workflow, &plan, &response.results));
-        let lineage = trace(&plan, manifests.connections(), &response.lineage);
-        problems.extend(sensitive_problems(workflow, &plan, manifests.connections(), &lineage));
-        checked.workflows.push(CheckedWorkflow { workflow, plan, request, results: response.results, lineage });
+        known_publishers.extend(judgement.publishers);
+        let (results, lineage) = (response.results, judgement.lineage);
+        checked.workflows.push(CheckedWorkflow { workflow, plan, request, results, lineage });
+        let problems = [judgement.problems, judgement.broken, judgement.notes].into_iter().flatten();
         let (elsewhere, here): (Vec<Problem>, Vec<Problem>) =
-            problems.into_iter().partition(|problem| sql_text(manifests, workflow, problem).is_some());
+            problems.partition(|problem| sql_text(manifests, workflow, problem).is_some());
         checked.problems.extend(document.locate_all(here));
         checked.problems.extend(elsewhere.into_iter().filter_map(|problem| {
             let (text, key) = sql_text(manifests, workflow, &problem)?;

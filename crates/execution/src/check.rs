@@ -89,6 +89,8 @@ pub struct Judgement {
     pub notes: Vec<Problem>,
     /// What it publishes.
     pub publishers: Publishers,
+    /// Where the columns of its results come from.
+    pub lineage: Vec<protocol::ResultLineage>,
 }
 
 /// What a checker's response means for a workflow.
@@ -110,6 +112,7 @@ pub fn judge(
         broken: broken_readers(workflow, plan, datasets, publishers_around),
         notes,
         publishers: publishers(workflow, plan, &response.results),
+        lineage,
     }
 }
 
