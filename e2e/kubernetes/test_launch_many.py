@@ -158,7 +158,8 @@ def test_an_object_that_was_put_starts_its_run_at_the_next_look(arrivals, record
     lags_s = []
     for number in range(PUT_AND_MEASURED):
         # At any moment between two looks.
-        time.sleep(random.random())
+        moment = time.monotonic() + random.random()
+        eventually(lambda moment=moment: time.monotonic() >= moment, "the moment", 10, every_s=0.02)
         before = {execution["metadata"]["name"] for execution in arrivals.executions()}
         start = time.monotonic()
         arrivals.put(f"measured-{number:03}")
