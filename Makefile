@@ -3,6 +3,9 @@
 .DEFAULT_GOAL := help
 .PHONY: help setup build images demo test e2e lint generate bench cluster cluster-down clean
 
+# `cargo xtask` as it is built with the programs, so that nothing is built a second time for it.
+xtask = $${CARGO_TARGET_DIR:-target}/release/xtask
+
 help: ## List what can be made
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
@@ -14,7 +17,7 @@ build: ## Build bin/pintail, bin/pintail-operator and bin/pintail-runner
 	@scripts/build
 
 images: build ## Write the container images of operator and runner to target/images/
-	@$${CARGO_TARGET_DIR:-target}/release/xtask image
+	@$(xtask) image
 
 demo: build ## Run the retail-summary example; show its result and its report page
 	@scripts/demo
@@ -28,11 +31,12 @@ e2e: setup build ## Run every example on a Kubernetes, with faults, and compare 
 lint: ## Check formatting, warnings, generated files and layers
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --quiet -- --deny warnings
-	cargo xtask generate --check
-	cargo xtask layers
+	@scripts/build
+	$(xtask) generate --check
+	$(xtask) layers
 
-generate: ## Write crds/, schemas/ and docs/reference/ anew
-	cargo xtask generate
+generate: build ## Write crds/, schemas/ and docs/reference/ anew
+	$(xtask) generate
 
 bench: setup build ## Measure against plain DuckDB; prints ratios (several minutes)
 	@scripts/bench
