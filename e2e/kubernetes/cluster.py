@@ -10,6 +10,7 @@ import threading
 import time
 from pathlib import Path
 
+import pyarrow
 import requests
 import yaml
 
@@ -219,6 +220,11 @@ def condition(thing: dict | None, kind: str) -> dict:
     conditions = ((thing or {}).get("status") or {}).get("conditions", [])
     found = conditions if isinstance(conditions, list) else []
     return next((entry for entry in found if entry["type"] == kind), {})
+
+
+def unpacked(packed: bytes) -> dict:
+    """Of zstd of JSON."""
+    return json.loads(pyarrow.CompressedInputStream(pyarrow.BufferReader(packed), "zstd").read())
 
 
 def is_over(execution: dict | None) -> bool:

@@ -1,10 +1,11 @@
 """What is wrong is said as it is applied, or else in the status: nothing wrong runs, whatever of it is away."""
 
+import base64
 import itertools
 
 import pytest
 import yaml
-from cluster import condition, eventually
+from cluster import condition, eventually, unpacked
 from installation import SYSTEM, WEBHOOK
 
 NUMBERS = itertools.count()
@@ -100,6 +101,15 @@ def test_without_the_checker_nothing_unchecked_runs(installation, reviewed):
         cluster.kubectl(*scale, "--replicas=1")
     eventually(lambda: ready(cluster, reviewed, "later").get("status") == "True", "the checker to be asked again", 90)
     eventually(lambda: waits() == "Succeeded", "the run to succeed", 90)
+    assert lineage_kept(cluster, reviewed, "later") == [("a", ["one"])]
+
+
+def lineage_kept(cluster, namespace: str, execution: str) -> list[tuple[str, list[str]]]:
+    """The tasks and columns whose sources stand in the revision that a run is pinned to."""
+    name = cluster.object(namespace, "executions", execution)["status"]["resolved"]["revision"]
+    revision = cluster.get(f"/apis/apps/v1/namespaces/{namespace}/controllerrevisions/{name}")
+    lineage = unpacked(base64.b64decode(revision["data"]["zstd"]))["lineage"]
+    return [(result["task"], [column["name"] for column in result["columns"]]) for result in lineage]
 
 
 def checkers(cluster) -> list[dict]:

@@ -3,14 +3,8 @@
 import base64
 import json
 
-import pyarrow
-from cluster import condition, eventually
+from cluster import condition, eventually, unpacked
 from installation import BUILT, NEWER, SYSTEM
-
-
-def unpacked(packed: bytes) -> dict:
-    """Of zstd of JSON."""
-    return json.loads(pyarrow.CompressedInputStream(pyarrow.BufferReader(packed), "zstd").read())
 
 
 class Formats:

@@ -14,6 +14,7 @@ use kube::Api;
 use kube::api::PostParams;
 use pintail_api as api;
 use pintail_execution::label_digest;
+use pintail_protocol::ResultLineage;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
@@ -28,7 +29,8 @@ pub const WORKFLOW_LABEL: &str = "pintail.dev/workflow-digest";
 /// Format of a revision that this build writes; it reads this and the one before.
 const FORMAT: u32 = pintail_protocol::of_build(1);
 /// The API server takes 1.5 MiB an object; a definition has at most 512 KiB before it is packed.
-const UNPACKED_BYTES: u64 = 8 << 20;
+const UNPACKED_BYTES: usize = 8 << 20;
+const PACKED_BYTES: usize = 1 << 20;
 
 /// What a revision names.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -37,6 +39,10 @@ pub struct Revision {
     pub name: String,
     pub spec: api::WorkflowSpec,
     pub config_maps: ConfigMaps,
+    /// Where the columns of its results come from; empty where there is no checker to say so, or where it is too long. It is
+    /// for others: no run needs it, so that no build stumbles over how another wrote it.
+    #[serde(skip_deserializing, skip_serializing_if = "Vec::is_empty")]
+    pub lineage: Vec<ResultLineage>,
 }
 
 /// How a revision stands in `data`.
@@ -66,7 +72,8 @@ impl Revision {
         spec
     }
 
-    /// Whether both are what the same name stands for. SQL may have moved between the workflow and a ConfigMap.
+    /// Whether both are what the same name stands for. SQL may have moved between the workflow and a ConfigMap, and more or
+    /// less may be known of the columns around it.
     fn means_the_same_as(&self, other: &Self) -> bool {
         self.name == other.name && self.definition() == other.definition()
     }
@@ -74,6 +81,9 @@ impl Revision {
     fn pack(&self) -> Result<Packed, String> {
         let json = serde_json::to_vec(self).map_err(|error| error.to_string())?;
         let packed = zstd::bulk::compress(&json, zstd::DEFAULT_COMPRESSION_LEVEL).map_err(|error| error.to_string())?;
+        if (json.len() > UNPACKED_BYTES || packed.len() > PACKED_BYTES) && !self.lineage.is_empty() {
+            return Self { lineage: Vec::new(), ..self.clone() }.pack();
+        }
         Ok(Packed { format: FORMAT, zstd: STANDARD.encode(packed) })
     }
 
@@ -88,7 +98,7 @@ impl Revision {
         let bytes = STANDARD.decode(packed.zstd).map_err(|error| error.to_string())?;
         let decoder = zstd::stream::read::Decoder::new(bytes.as_slice()).map_err(|error| error.to_string())?;
         let mut json = Vec::new();
-        decoder.take(UNPACKED_BYTES).read_to_end(&mut json).map_err(|error| error.to_string())?;
+        decoder.take(UNPACKED_BYTES as u64).read_to_end(&mut json).map_err(|error| error.to_string())?;
         serde_json::from_slice(&json).map_err(|error| error.to_string())
     }
 }
@@ -170,6 +180,8 @@ pub async fn read(
 
 #[cfg(test)]
 mod tests {
+    use pintail_protocol::{ColumnLineage, LineageTarget, SourceTable, Sources};
+
     use super::*;
 
     #[test]
@@ -179,11 +191,48 @@ mod tests {
             spec: serde_json::from_value(json!({ "tasks": [{ "name": "a", "duckdb": { "query": "SELECT '$$é'" } }] }))
                 .expect("a workflow"),
             config_maps: BTreeMap::from([("sql".to_owned(), BTreeMap::from([("a".to_owned(), "b".to_owned())]))]),
+            lineage: lineage(1),
         };
         let mut packed = revision.pack().expect("packed");
-        assert_eq!(Revision::unpack(&json!(packed)), Ok(revision));
+        assert_eq!(Revision::unpack(&json!(packed)), Ok(Revision { lineage: Vec::new(), ..revision }));
         packed.format += 1;
         assert!(Revision::unpack(&json!(packed)).expect_err("newer").contains("use a newer Pintail"));
+    }
+
+    /// Of so many results.
+    fn lineage(results: usize) -> Vec<ResultLineage> {
+        let columns = |number: usize| {
+            let table = SourceTable::Input(format!("input-{number}"));
+            vec![ColumnLineage { name: "n".to_owned(), sources: Sources::column(table, "n"), unknown: None }]
+        };
+        let result = |number: usize| ResultLineage {
+            task: format!("task-{number}"),
+            target: LineageTarget::Output("result".to_owned()),
+            columns: columns(number),
+            rows: Sources::default(),
+        };
+        (0..results).map(result).collect()
+    }
+
+    #[test]
+    fn a_lineage_is_kept_unless_it_is_too_long() {
+        let task = json!({ "name": "a", "duckdb": { "query": "SELECT 1" } });
+        let spec: api::WorkflowSpec = serde_json::from_value(json!({ "tasks": [task] })).expect("a workflow");
+        let known = |results: usize| Revision {
+            name: "retail".to_owned(),
+            spec: spec.clone(),
+            config_maps: ConfigMaps::new(),
+            lineage: lineage(results),
+        };
+        let (short, long) = (known(1), known(100_000));
+        assert!(short.means_the_same_as(&long));
+        let kept = |revision: &Revision| {
+            let bytes = STANDARD.decode(revision.pack().expect("packed").zstd).expect("base64");
+            let json = zstd::bulk::decompress(&bytes, UNPACKED_BYTES).expect("zstd");
+            serde_json::from_slice::<serde_json::Value>(&json).expect("JSON")["lineage"].clone()
+        };
+        assert_eq!(kept(&short), json!(lineage(1)));
+        assert_eq!(kept(&long), json!(null));
     }
 
     #[test]
@@ -192,6 +241,7 @@ mod tests {
             name: "retail".to_owned(),
             spec: serde_json::from_value(json!({ "tasks": [{ "name": "a", "duckdb": duckdb }] })).expect("a workflow"),
             config_maps: BTreeMap::from([("sql".to_owned(), BTreeMap::from([("a".to_owned(), text.to_owned())]))]),
+            lineage: Vec::new(),
         };
         let inline = Revision { config_maps: ConfigMaps::new(), ..revision(json!({ "query": "SELECT 1" }), "") };
         let from = json!({ "queryFrom": { "configMapKeyRef": { "name": "sql", "key": "a" } } });

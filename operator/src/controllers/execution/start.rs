@@ -9,6 +9,7 @@ use pintail_api as api;
 use pintail_api::{ConditionReason as Reason, ConditionStatus, ConditionType};
 use pintail_execution::{BoundInput, Reusable, Run, RunContext};
 use pintail_plan::{Plan, Problem, Surroundings, check_execution, check_inputs_on_cluster};
+use pintail_protocol::ResultLineage;
 
 use super::drive;
 use super::history::committed_of;
@@ -18,7 +19,7 @@ use super::refusal::is_never_taken;
 use super::status::{self, Shown};
 use super::{Subject, later, notify, until};
 use crate::Settings;
-use crate::controllers::checks;
+use crate::controllers::checks::{self, Examined};
 use crate::controllers::error::{Attempted, ReconcileError};
 use crate::controllers::event::{self, Happened};
 use crate::controllers::launch::gate::{Gate, gate};
@@ -126,9 +127,10 @@ async fn prepare(unit: &Unit, subject: &Subject) -> Result<Prepared, ReconcileEr
             return Ok(Prepared::Waits(Reason::WorkflowNotReady, message));
         }
     };
-    if let Some(waits) = unchecked(unit, subject, &found, &plan, &surroundings).await {
-        return Ok(waits);
-    }
+    let lineage = match checked(unit, subject, &found, &plan, &surroundings).await {
+        Ok(lineage) => lineage,
+        Err(waits) => return Ok(waits),
+    };
     let bound = match pintail_plan::bind_inputs(&plan, &spec.inputs) {
         Ok(bound) => bound,
         Err(problems) => return Ok(refused(&problems)),
@@ -151,25 +153,30 @@ async fn prepare(unit: &Unit, subject: &Subject) -> Result<Prepared, ReconcileEr
         Some(retried) => committed_of(&unit.context.store, retried, &subject.namespace).await?,
         None => Reusable::new(),
     };
-    let revision =
-        Revision { name: name.clone(), spec: found.spec.clone(), config_maps: surroundings.config_maps.clone() };
+    let revision = Revision { name: name.clone(), spec: found.spec, config_maps: surroundings.config_maps, lineage };
     assemble(unit, subject, plan, inputs, reusable, revision)
 }
 
 /// Nothing starts whose SQL is not found right, where there is a checker: also not where the Workflow's status is behind.
-async fn unchecked(
+/// Gives where its columns come from, as far as that is known.
+async fn checked(
     unit: &Unit,
     subject: &Subject,
     workflow: &api::Workflow,
     plan: &Plan,
     surroundings: &Surroundings,
-) -> Option<Prepared> {
+) -> Result<Vec<ResultLineage>, Prepared> {
     let connections = &surroundings.connections;
     let examined = checks::examine(unit, &subject.namespace, workflow, plan, connections).await;
     let finding = workflow::finding(workflow, Ok(plan), &examined, &surroundings.config_maps);
-    let name = workflow.name_any();
-    let message = format!("Workflow {name} is not ready:\n{}", finding.message);
-    (finding.is_ready != Some(true)).then_some(Prepared::Waits(Reason::WorkflowNotReady, message))
+    if finding.is_ready != Some(true) {
+        let message = format!("Workflow {} is not ready:\n{}", workflow.name_any(), finding.message);
+        return Err(Prepared::Waits(Reason::WorkflowNotReady, message));
+    }
+    Ok(match examined {
+        Examined::Judged { judgement, .. } => judgement.lineage.clone(),
+        _ => Vec::new(),
+    })
 }
 
 /// The Workflow as it is at this moment; `Err` where it is missing or cannot be read.
