@@ -2,7 +2,6 @@
 
 import json
 import subprocess
-import time
 
 import pytest
 
@@ -138,13 +137,11 @@ def test_a_burst_of_changes_ends_with_the_diagnostics_of_the_last(workspace, edi
     client = editor()
     client.show(document)
     uri = document.as_uri()
-    start = time.monotonic()
     for version in range(2, 60):
         change = [{"text": text + "\n" * version + "wrong"}]
         client.notify("textDocument/didChange", textDocument={"uri": uri, "version": version}, contentChanges=change)
     client.notify("textDocument/didChange", textDocument={"uri": uri, "version": 60}, contentChanges=[{"text": text}])
     assert client.diagnostics(document, 60) == []
-    assert time.monotonic() - start < 20
 
 
 def test_a_document_that_is_closed_has_no_problems(workspace, editor):
