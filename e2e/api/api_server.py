@@ -65,8 +65,9 @@ def api_only():
     """The kubeconfig of an API server that lives as long as this context."""
     process = subprocess.Popen([CLUSTER, "api-only"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     try:
-        lines = dict(line.strip().partition("=")[::2] for line in iter(process.stdout.readline, "ready\n"))
-        yield Path(lines["KUBECONFIG"])
+        kubeconfig = process.stdout.readline().strip().partition("=")[2]
+        assert process.stdout.readline() == "ready\n", "the API server did not start"
+        yield Path(kubeconfig)
     finally:
         process.stdin.close()
         process.wait(30)
