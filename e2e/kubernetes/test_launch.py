@@ -35,7 +35,8 @@ EVENT = "O-1017"
 SCHEDULED = ["monthly-report", "incremental-load"]
 
 
-def test_a_time_starts_a_run_whose_version_starts_another(held, installation):
+def test_a_time_starts_a_run_whose_version_starts_another(held, installation, examples):
+    """The examples wait for the same minute."""
     cluster = installation.cluster
     taker = document("Workflow", "taker", {
         "inputs": [{"name": "given", "type": "table"}],

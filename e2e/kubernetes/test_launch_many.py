@@ -15,7 +15,7 @@ from servers import Buckets, running
 
 OBJECTS = 1000
 KILLS = 10
-PUT_AND_MEASURED = 50
+PUT_AND_MEASURED = 20
 NAMESPACE = "arrivals"
 PLACE = f"{GROUP}/namespaces/{NAMESPACE}"
 PREFIX = "incoming/"
@@ -134,6 +134,8 @@ def test_what_was_pruned_does_not_start_again_even_if_it_is_told_again(arrivals,
     eventually(ended, lambda: f"the end of all runs: {arrivals.logs()}", 300, every_s=2)
     arrivals.cluster.patch(f"{PLACE}/launchplans/arrive", {"spec": {"history": {"keepSucceeded": 0, "keepFailed": 0}}})
     eventually(lambda: not arrivals.count(), lambda: f"no runs, not {arrivals.count()}: {arrivals.logs()}", 120, every_s=0.5)
+    # An agent that was killed may not have written it yet.
+    eventually(arrivals.seen.exists, lambda: f"the set of what was seen: {arrivals.logs()}", 60)
     arrivals.operator.kill()
     begin = arrivals.cluster.audit_end()
     arrivals.seen.unlink()
@@ -170,5 +172,5 @@ def test_an_object_that_was_put_starts_its_run_at_the_next_look(arrivals, record
         eventually(is_started, lambda: f"a run: {arrivals.logs()}", 60, every_s=0.01)
         lags_s.append(time.monotonic() - start)
     lags_s.sort()
-    p50, p99 = (lags_s[len(lags_s) * percent // 100] for percent in (50, 99))
-    record_property("object put to Execution created", f"p50 {p50:.2f} s, p99 {p99:.2f} s, of {len(lags_s)}")
+    middle, longest = lags_s[len(lags_s) // 2], lags_s[-1]
+    record_property("object put to Execution created", f"p50 {middle:.2f} s, longest {longest:.2f} s, of {len(lags_s)}")
