@@ -1,5 +1,7 @@
 //! The least that a controller of chains can do: when a pod has succeeded, create the next.
 
+use std::collections::HashSet;
+
 use futures::{StreamExt, TryStreamExt, stream};
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::{DeleteParams, ListParams, PostParams};
@@ -26,6 +28,8 @@ async fn control() -> Result<(), Failure> {
     let config = watcher::Config::default().labels(&format!("{RIVAL_LABEL}=null"));
     // The watcher lists anew where the server cuts it.
     let mut seen = watcher(pods.clone(), config).default_backoff().applied_objects().boxed();
+    // A pod that is seen again while its round is cleared away would begin the rest of its chain anew.
+    let mut begun = HashSet::new();
     while let Some(pod) = seen.next().await {
         let Ok(pod) = pod else { continue };
         let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
@@ -33,12 +37,12 @@ async fn control() -> Result<(), Failure> {
         let chain = pod.labels().get(CHAIN_LABEL);
         if let (Some("Succeeded"), Some(chain), true) = (phase, chain, step + 1 < STEPS) {
             let (pods, next) = (pods.clone(), pod_of(chain, step + 1));
+            if !begun.insert(next.name_any()) {
+                continue;
+            }
             tokio::spawn(async move {
-                match pods.create(&PostParams::default(), &next).await {
-                    Ok(_) => {}
-                    // Seen before, by an earlier list.
-                    Err(kube::Error::Api(status)) if status.is_already_exists() => {}
-                    Err(error) => eprintln!("{}: {error}", next.name_any()),
+                if let Err(error) = pods.create(&PostParams::default(), &next).await {
+                    eprintln!("{}: {error}", next.name_any());
                 }
             });
         }
