@@ -134,7 +134,7 @@ pub struct Reader {
     pub any: bool,
 }
 
-/// What a workflow reads of datasets. `lineage` is that of [`crate::trace`].
+/// What a workflow reads of datasets. `lineage` is that of [`crate::lineage::trace`].
 #[must_use]
 pub fn readers(plan: &Plan, lineage: &[ResultLineage]) -> Vec<Reader> {
     let reader = |input: &pintail_plan::PlannedInput| {

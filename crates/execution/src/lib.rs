@@ -29,7 +29,7 @@ mod status;
 mod tests;
 
 pub use artifact::{newest_artifact, version_of};
-pub use check::{Datasets, Judgement, check_problems, check_request, dataset_of, judge, placed, published};
+pub use check::{Datasets, Judgement, check_request, dataset_of, judge, placed, published};
 pub use connection::{ConnectionError, VOLUMES, connection_target};
 pub use contract::{
     ColumnChange, DatasetChange, Publisher, Publishers, Reader, breaks_contract, broken_readers, dataset_changes,
@@ -37,9 +37,9 @@ pub use contract::{
 };
 pub use given::given_relation;
 pub use input::{BoundInput, BoundSource, bound_from_resolved, resolved_from_bound};
-pub use lineage::{MASKING, trace};
+pub use lineage::MASKING;
 pub use name::{artifact_name, execution_name, label_digest, message_id, occurrence_name, pod_name, sql_name};
 pub use record::{RecordError, RunRecord, TaskRecord};
 pub use run::{Command, CommittedReport, Connections, Reusable, Run, RunContext, Seen};
 pub use scope::MAIN_RESULT;
-pub use sensitive::{sensitive_problems, table_text};
+pub use sensitive::table_text;

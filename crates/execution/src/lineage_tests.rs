@@ -8,6 +8,8 @@ use pintail_protocol::{
     TableShape,
 };
 
+use crate::lineage::trace;
+use crate::sensitive::sensitive_problems;
 use crate::*;
 
 const MANIFESTS: &str = "

@@ -24,7 +24,7 @@ struct Exit<'a> {
     releases_path: Option<FieldPath>,
 }
 
-/// Every sensitive column that would leave unmasked and is not released. `lineage` is that of [`crate::trace`].
+/// Every sensitive column that would leave unmasked and is not released. `lineage` is that of [`crate::lineage::trace`].
 #[must_use]
 pub fn sensitive_problems(
     workflow: &api::Workflow,
