@@ -12,7 +12,7 @@ use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Api, Client, ResourceExt};
 use pintail_protocol::{
     FORMAT, ORDER_VARIABLE, OutputKind, ReportOutcome, ResultColumn, Results, StoreLocation, StoredFile, TableResult,
-    TaskReport, TerminationMessage, WorkOrder, decode_order,
+    TaskReport, TerminationMessage, WorkOrder, decode_order, encode_report,
 };
 use pintail_storage::{CommitOutcome, RunTask, Store};
 use serde_json::json;
@@ -20,13 +20,15 @@ use tokio::sync::Notify;
 
 use crate::measure::Failure;
 
-use super::DEADLINE;
+use super::{DEADLINE, RIVALS};
 
-/// Tells the pods of the null controller.
+/// Tells the pods of the null controllers.
 pub const RIVAL_LABEL: &str = "bench.pintail.dev/rival";
 pub const CHAIN_LABEL: &str = "bench.pintail.dev/chain";
 pub const STEP_LABEL: &str = "bench.pintail.dev/step";
-/// The operator's pods.
+/// Stands for the operator where rivals are named.
+pub const OPERATOR: &str = "pintail";
+/// Its pods.
 const OPERATOR_LABEL: (&str, &str) = ("app.kubernetes.io/managed-by", "pintail");
 
 /// Rival, chain and step.
@@ -38,6 +40,7 @@ struct Notes {
     seen: HashMap<Step, Instant>,
     ended: HashMap<Step, Instant>,
     finished: HashMap<&'static str, usize>,
+    operator_pod: Option<Pod>,
 }
 
 #[derive(Clone)]
@@ -82,6 +85,9 @@ impl Kubelet {
                     continue;
                 }
                 notes.seen.insert(step.clone(), at);
+                if step.0 == OPERATOR {
+                    notes.operator_pod.get_or_insert_with(|| pod.clone());
+                }
             }
             let kubelet = self.clone();
             tokio::spawn(async move {
@@ -127,8 +133,14 @@ impl Kubelet {
             failure: None,
             report: Some(record.report),
             digest: Some(record.digest),
+            content: encode_report(&report),
         };
         serde_json::to_string(&message).map_err(|error| error.to_string())
+    }
+
+    /// A pod of the operator's as it created it, once there is one.
+    pub fn operator_pod(&self) -> Option<Pod> {
+        self.notes().operator_pod.clone()
     }
 
     /// How many steps of a rival have ended.
@@ -174,15 +186,16 @@ impl Kubelet {
 /// Which step a pod is of; none where it is no concern of the benchmark.
 fn step_of(pod: &Pod) -> Option<Step> {
     let labels = pod.labels();
-    if labels.contains_key(RIVAL_LABEL) {
-        return Some(("null", labels.get(CHAIN_LABEL)?.clone(), labels.get(STEP_LABEL)?.parse().ok()?));
+    if let Some(name) = labels.get(RIVAL_LABEL) {
+        let rival = RIVALS.into_iter().find(|rival| rival == name)?;
+        return Some((rival, labels.get(CHAIN_LABEL)?.clone(), labels.get(STEP_LABEL)?.parse().ok()?));
     }
     if labels.get(OPERATOR_LABEL.0)? != OPERATOR_LABEL.1 {
         return None;
     }
     let annotations = pod.annotations();
     let task = annotations.get("pintail.dev/task")?.strip_prefix("t")?.parse().ok()?;
-    Some(("pintail", annotations.get("pintail.dev/execution")?.clone(), task))
+    Some((OPERATOR, annotations.get("pintail.dev/execution")?.clone(), task))
 }
 
 fn order_of(pod: &Pod) -> Option<Result<WorkOrder, Failure>> {

@@ -1,5 +1,6 @@
 //! From the end of one step to the pod of the next: the operator against a null controller, both on the same API server
-//! with the same stub kubelet, so that what they differ in is the controller alone.
+//! with the same stub kubelet. Of the null controller there are two: one creates pods that hold nothing, the other such as
+//! the operator's, so that what it and the operator differ in is the controller alone.
 //!
 //! ```text
 //! kubelet: watch pods ─> commit the result ─> patch "Succeeded" ─ acknowledged ┐
@@ -15,12 +16,11 @@ mod server;
 
 use std::time::{Duration, Instant};
 
-use kube::Client;
-
 use crate::measure::Failure;
 use crate::program::scratch;
-use kubelet::Gaps;
-use process::{Process, Usage};
+use kubelet::{Gaps, OPERATOR};
+use null::Null;
+use process::Usage;
 
 pub use kubelet::Kubelet;
 pub use null::null_controller;
@@ -29,6 +29,8 @@ pub use server::ApiServer;
 
 /// First argument of the process that is the rival.
 pub const NULL_CONTROLLER: &str = "null-controller";
+/// The null controller with pods that hold nothing, and the one with such as the operator's.
+const RIVALS: [&str; 2] = ["null", "null-same-pods"];
 
 /// Steps of a chain, each with the one before as its input.
 const STEPS: usize = 10;
@@ -54,24 +56,30 @@ async fn compare() -> Result<(), Failure> {
     let client = server.client().await?;
     let kubelet = Kubelet::start(client.clone(), folder.path()).await?;
     let operator = Operator::start(&server, &client, folder.path()).await?;
-    let null = Process::start_null(&server)?;
+    let pod = kubelet.operator_pod().ok_or("the operator created no pod")?;
+    let pods = [null::bare_pod(), null::like(&pod)];
+    let nulls = RIVALS.into_iter().zip(pods).map(|(rival, pod)| Null::start(&server, &client, rival, pod));
+    let nulls = nulls.collect::<Result<Vec<_>, _>>()?;
 
     println!("Steps: chains of {STEPS} tasks, from the end of a step to the pod of the next");
     for (chains, together, rounds) in [(CHAINS_ALONE, false, ROUNDS), (CHAINS_TOGETHER, true, ROUNDS_TOGETHER)] {
-        let (mut ours, mut theirs) = (Side::default(), Side::default());
+        let (mut ours, mut theirs) = (Side::default(), RIVALS.map(|_| Side::default()));
         for round in 0..=rounds {
             let name = format!("{}{round}", if together { "t" } else { "a" });
             let measured_ours = Round::of_operator(&operator, &kubelet, &name, chains, together).await?;
-            let measured_theirs = Round::of_null(&client, &null, &kubelet, &name, chains, together).await?;
+            let mut measured_theirs = Vec::new();
+            for null in &nulls {
+                measured_theirs.push(Round::of_null(null, &kubelet, &name, chains, together).await?);
+            }
             // The first is to warm up.
             if round > 0 {
                 ours.rounds.push(measured_ours);
-                theirs.rounds.push(measured_theirs);
+                theirs.iter_mut().zip(measured_theirs).for_each(|(side, measured)| side.rounds.push(measured));
             }
         }
         print(chains, together, &ours, &theirs);
     }
-    println!("  requests a task by the operator: {}", operator.requests_per_task(kubelet.finished("pintail")).await?);
+    println!("  requests a task by the operator: {}", operator.requests_per_task(kubelet.finished(OPERATOR)).await?);
     println!("  bytes stored a task: {}", operator.stored_bytes_per_task().await?);
     Ok(())
 }
@@ -104,26 +112,25 @@ impl Round {
             }
         }
         let usage = operator.process.usage()?.since(before);
-        Ok(Self { gaps: kubelet.take_gaps("pintail"), makespan: start.elapsed(), usage, tasks: chains * STEPS })
+        Ok(Self { gaps: kubelet.take_gaps(OPERATOR), makespan: start.elapsed(), usage, tasks: chains * STEPS })
     }
 
     async fn of_null(
-        client: &Client,
-        null: &Process,
+        null: &Null,
         kubelet: &Kubelet,
         name: &str,
         chains: usize,
         together: bool,
     ) -> Result<Self, Failure> {
-        let (before, start) = (null.usage()?, Instant::now());
+        let (before, start) = (null.process.usage()?, Instant::now());
         let names: Vec<String> = (0..chains).map(|chain| format!("{name}-{chain}")).collect();
         for names in names.chunks(if together { chains } else { 1 }) {
-            null::submit(client, names).await?;
-            kubelet.wait_for_steps("null", names.len() * STEPS).await?;
+            null.submit(names).await?;
+            kubelet.wait_for_steps(null.rival, names.len() * STEPS).await?;
         }
-        let (makespan, usage) = (start.elapsed(), null.usage()?.since(before));
-        null::delete_pods(client).await?;
-        Ok(Self { gaps: kubelet.take_gaps("null"), makespan, usage, tasks: chains * STEPS })
+        let (makespan, usage) = (start.elapsed(), null.process.usage()?.since(before));
+        null.delete_pods().await?;
+        Ok(Self { gaps: kubelet.take_gaps(null.rival), makespan, usage, tasks: chains * STEPS })
     }
 }
 
@@ -145,7 +152,7 @@ impl Side {
 /// What a row shows of a round.
 type Value<'a> = &'a dyn Fn(&Round) -> f64;
 
-fn print(chains: usize, together: bool, ours: &Side, theirs: &Side) {
+fn print(chains: usize, together: bool, ours: &Side, theirs: &[Side]) {
     let how = if together { "at once" } else { "one after another" };
     println!("  {chains} chains {how}, medians of {} rounds", ours.rounds.len());
     let milliseconds = |duration: Duration| duration.as_secs_f64() * 1e3;
@@ -157,7 +164,11 @@ fn print(chains: usize, together: bool, ours: &Side, theirs: &Side) {
         ("controller's greatest memory", "MiB", &|round| round.usage.memory_bytes as f64 / (1 << 20) as f64),
     ];
     for (what, unit, value) in rows {
-        let (ours, theirs) = (ours.median(value), theirs.median(value));
-        println!("    {what}: {ours:.2} {unit}, null {theirs:.2} {unit}, ratio {:.2}", ours / theirs);
+        let ours = ours.median(value);
+        let theirs = RIVALS.iter().zip(theirs).map(|(rival, side)| {
+            let theirs = side.median(value);
+            format!("; {rival} {theirs:.2} {unit}, ratio {:.2}", ours / theirs)
+        });
+        println!("    {what}: {ours:.2} {unit}{}", theirs.collect::<String>());
     }
 }

@@ -4,12 +4,13 @@ use std::collections::BTreeMap;
 use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
 
 use futures::{StreamExt, TryStreamExt, stream};
 use kube::api::{ApiResource, DynamicObject, GroupVersionKind, ListParams, PostParams};
-use kube::{Api, Client};
+use kube::runtime::{WatchStreamExt, watcher};
+use kube::{Api, Client, ResourceExt};
 use serde_json::{Value, json};
+use tokio::sync::watch;
 
 use crate::measure::Failure;
 use crate::program::bin;
@@ -19,12 +20,14 @@ use super::server::ApiServer;
 use super::{DEADLINE, STEPS};
 
 const NAMESPACE: &str = "default";
-/// Between two looks at what the benchmark waits for; it is not what is measured.
-const LOOK_AGAIN: Duration = Duration::from_millis(50);
+
+/// By name of Execution: whether it succeeded, and what it says of itself.
+type Ends = BTreeMap<String, Result<(), Value>>;
 
 pub struct Operator {
     pub process: Process,
     executions: Api<DynamicObject>,
+    ends: watch::Receiver<Ends>,
     metrics: String,
 }
 
@@ -48,8 +51,10 @@ impl Operator {
         let process = Process::start(&mut command)?;
 
         create(&kind(client, "Workflow"), &workflow()).await?;
-        let operator =
-            Self { process, executions: kind(client, "Execution"), metrics: format!("http://{address}/metrics") };
+        let executions = kind(client, "Execution");
+        let (sender, ends) = watch::channel(Ends::new());
+        tokio::spawn(watch_ends(executions.clone(), sender));
+        let operator = Self { process, executions, ends, metrics: format!("http://{address}/metrics") };
         // The first run also shows that all is ready.
         operator.submit(&["first".to_owned()]).await?;
         operator.wait(&["first".to_owned()]).await?;
@@ -71,20 +76,13 @@ impl Operator {
 
     /// Waits until all of these have succeeded.
     pub async fn wait(&self, names: &[String]) -> Result<(), Failure> {
-        let start = Instant::now();
-        let mut left: Vec<&String> = names.iter().collect();
-        while let Some(name) = left.last() {
-            let found = self.executions.get(name).await.map_err(|error| error.to_string())?;
-            match succeeded(&found.data) {
-                Some("True") => {
-                    left.pop();
-                }
-                Some("False") => return Err(format!("Execution {name} failed: {}", found.data)),
-                _ if start.elapsed() > DEADLINE => return Err(format!("Execution {name} is stuck: {}", found.data)),
-                _ => tokio::time::sleep(LOOK_AGAIN).await,
-            }
-        }
-        Ok(())
+        let mut ends = self.ends.clone();
+        let all_known = |ends: &Ends| names.iter().all(|name| ends.contains_key(name));
+        let waited = tokio::time::timeout(DEADLINE, ends.wait_for(all_known)).await;
+        let stuck = || format!("not all of {} Executions ended within {} s", names.len(), DEADLINE.as_secs());
+        let ends = waited.map_err(|_| stuck())?.map_err(|error| error.to_string())?;
+        let failed = names.iter().find_map(|name| Some((name, ends.get(name)?.as_ref().err()?)));
+        failed.map_or(Ok(()), |(name, status)| Err(format!("Execution {name} failed: {status}")))
     }
 
     /// Requests to the Kubernetes API since the operator started, by verb and resource.
@@ -137,6 +135,19 @@ pub fn kind(client: &Client, kind: &str) -> Api<DynamicObject> {
 pub async fn create(api: &Api<DynamicObject>, object: &Value) -> Result<(), Failure> {
     let object = serde_json::from_value(object.clone()).map_err(|error| error.to_string())?;
     api.create(&PostParams::default(), &object).await.map(|_| ()).map_err(|error| error.to_string())
+}
+
+async fn watch_ends(executions: Api<DynamicObject>, ends: watch::Sender<Ends>) {
+    let mut seen = watcher(executions, watcher::Config::default()).default_backoff().applied_objects().boxed();
+    while let Some(execution) = seen.next().await {
+        let Ok(execution) = execution else { continue };
+        let end = match succeeded(&execution.data) {
+            Some("True") => Ok(()),
+            Some("False") => Err(execution.data.clone()),
+            _ => continue,
+        };
+        ends.send_if_modified(|ends| ends.insert(execution.name_any(), end).is_none());
+    }
 }
 
 fn succeeded(execution: &Value) -> Option<&str> {

@@ -1,12 +1,10 @@
 //! A controller as a process, and what it uses.
 
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command};
 use std::time::Duration;
 
 use crate::measure::Failure;
-
-use super::server::ApiServer;
 
 /// Ends with the benchmark.
 pub struct Process(Child);
@@ -27,13 +25,6 @@ impl Usage {
 impl Process {
     pub fn start(command: &mut Command) -> Result<Self, Failure> {
         command.spawn().map(Self).map_err(|error| format!("{command:?}: {error}"))
-    }
-
-    pub fn start_null(server: &ApiServer) -> Result<Self, Failure> {
-        let program = std::env::current_exe().map_err(|error| format!("the benchmark's own program: {error}"))?;
-        let mut command = Command::new(program);
-        command.arg(super::NULL_CONTROLLER).env("KUBECONFIG", server.kubeconfig()).stdin(Stdio::null());
-        Self::start(&mut command)
     }
 
     /// The memory that the processes which it started took at most, together.
