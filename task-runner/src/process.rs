@@ -132,7 +132,7 @@ impl LastWord {
 /// The message of work that failed without a report.
 #[must_use]
 pub fn unreported(failure: TaskFailure) -> TerminationMessage {
-    TerminationMessage { format: FORMAT, failure: Some(failure.into()), report: None, digest: None }
+    TerminationMessage { format: FORMAT, failure: Some(failure.into()), report: None, digest: None, content: None }
 }
 
 /// Makes SIGTERM and SIGINT interrupt the work. A second signal, or a work that does not end, ends the process; the last
@@ -201,13 +201,17 @@ async fn interrupt_on(mut terminate: Signal, mut stop: Signal, interrupt: &Inter
     }
 }
 
-/// The message as JSON of at most [`TERMINATION_MESSAGE_BYTES`]; a long text is cut between two characters.
+/// The message as JSON of at most [`TERMINATION_MESSAGE_BYTES`]: without a report that is too long, and a long text is cut
+/// between two characters.
 #[must_use]
 pub fn termination_text(message: &TerminationMessage) -> String {
     let mut message = message.clone();
     loop {
         let text = serde_json::to_string(&message).unwrap_or_default();
         let excess = text.len().saturating_sub(TERMINATION_MESSAGE_BYTES);
+        if excess > 0 && message.content.take().is_some() {
+            continue;
+        }
         match &mut message.failure {
             Some(failure) if excess > 0 && failure.message.len() > '…'.len_utf8() => {
                 // One byte takes at most six as JSON, so this never cuts too much.
@@ -226,16 +230,29 @@ mod tests {
 
     use super::*;
 
+    fn message(text: &str, content: Option<String>) -> TerminationMessage {
+        let failure =
+            Failure { class: FailureClass::Permanent, reason: "BinderError".to_owned(), message: text.to_owned() };
+        TerminationMessage { format: 1, failure: Some(failure), report: Some("k".repeat(300)), digest: None, content }
+    }
+
     #[test]
     fn a_long_message_is_cut_between_characters() {
         for text in ["short".to_owned(), "é\n\"\u{1}".repeat(2000), "x".repeat(1 << 20)] {
-            let failure = Failure { class: FailureClass::Permanent, reason: "BinderError".to_owned(), message: text };
-            let message =
-                TerminationMessage { format: 1, failure: Some(failure), report: Some("k".repeat(300)), digest: None };
-            let text = termination_text(&message);
+            let text = termination_text(&message(&text, None));
             assert!(text.len() <= TERMINATION_MESSAGE_BYTES);
             let read: TerminationMessage = serde_json::from_str(&text).unwrap();
             assert!(!read.failure.unwrap().message.is_empty());
+        }
+    }
+
+    #[test]
+    fn a_report_goes_along_only_where_there_is_room_for_it() {
+        for (bytes, goes_along) in [(1000, true), (TERMINATION_MESSAGE_BYTES, false)] {
+            let whole = message("short", Some("r".repeat(bytes)));
+            let read: TerminationMessage = serde_json::from_str(&termination_text(&whole)).unwrap();
+            assert_eq!(read.content.is_some(), goes_along);
+            assert_eq!(TerminationMessage { content: whole.content.clone(), ..read }, whole);
         }
     }
 

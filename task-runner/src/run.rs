@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use pintail_protocol::{
     Destination, DuckDbWork, ExitCode, FORMAT, Failure, FailureClass, FileIdentity, FileResult, Load, LogTail,
     OutputKind, OutputTarget, PinnedInput, RelationSource, ReportOutcome, ReportWork, Results, TableResult, TaskReport,
-    TerminationMessage, ValuesResult, Work, WorkOrder,
+    TerminationMessage, ValuesResult, Work, WorkOrder, encode_report,
 };
 use pintail_storage::{CommitOutcome, RunTask, Store, StoreError, layout};
 use tokio::runtime::Runtime;
@@ -97,11 +97,13 @@ struct Watched<'a> {
 impl Attempt<'_> {
     fn earlier_result(&self) -> Result<Option<Ending>, TaskFailure> {
         let run = RunTask::of(&self.order.identity)?;
-        let Some((record, _)) = self.runtime.block_on(self.store.read_commit(&run))? else { return Ok(None) };
+        let Some((record, report)) = self.runtime.block_on(self.store.read_commit(&run))? else { return Ok(None) };
         let ours = record.pod_uid == self.pod_uid && record.attempt == self.order.identity.attempt;
         let code = if ours { ExitCode::Committed } else { ExitCode::Superseded };
         self.log.info(&format!("a result is committed already, by attempt {}", record.attempt));
-        Ok(Some(Ending { code, message: committed(record.report, record.digest) }))
+        let mut message = committed(record.report, record.digest);
+        message.content = encode_report(&report).filter(|_| ours);
+        Ok(Some(Ending { code, message }))
     }
 
     fn run(&self) -> Ending {
@@ -336,7 +338,9 @@ impl Attempt<'_> {
             CommitOutcome::Committed(record) | CommitOutcome::AlreadyOurs(record) => (ExitCode::Committed, record),
             CommitOutcome::Superseded(record) => (ExitCode::Superseded, record),
         };
-        Ok(Ending { code, message: committed(record.report, record.digest) })
+        let mut message = committed(record.report, record.digest);
+        message.content = encode_report(&report).filter(|_| code == ExitCode::Committed);
+        Ok(Ending { code, message })
     }
 
     fn report(&self, outcome: ReportOutcome, inputs: Vec<PinnedInput>) -> TaskReport {
@@ -374,7 +378,7 @@ fn without_target(what: &str) -> TaskFailure {
 }
 
 fn committed(report: String, digest: String) -> TerminationMessage {
-    TerminationMessage { format: FORMAT, failure: None, report: Some(report), digest: Some(digest) }
+    TerminationMessage { format: FORMAT, failure: None, report: Some(report), digest: Some(digest), content: None }
 }
 
 /// The ending of a failure, which is logged.
@@ -383,6 +387,6 @@ fn failed(failure: TaskFailure, report: Option<String>, log: &Log) -> Ending {
     log.error(&failure.to_string());
     let mut failure: Failure = failure.into();
     failure.message = log.redact(&failure.message);
-    let message = TerminationMessage { format: FORMAT, failure: Some(failure), report, digest: None };
+    let message = TerminationMessage { format: FORMAT, failure: Some(failure), report, digest: None, content: None };
     Ending { code: class.into(), message }
 }

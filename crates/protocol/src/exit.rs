@@ -41,6 +41,10 @@ pub struct TerminationMessage {
     pub report: Option<String>,
     /// Digest of the report.
     pub digest: Option<String>,
+    /// The report itself, as [`crate::encode_report`] writes it, so that nobody need read it from the store. Left out where it
+    /// is too long or holds something of the data.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub content: Option<String>,
 }
 
 /// The kubelet keeps 4,096 bytes a container; half leaves room for another container's.

@@ -8,7 +8,10 @@ use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use crate::{AgentOrder, NewerFormat, ResultColumn, StoreLocation, StoredFile, WorkOrder, check_format};
+use crate::{
+    AgentOrder, NewerFormat, ReportOutcome, ResultColumn, StoreLocation, StoredFile, TaskReport, WorkOrder,
+    check_format,
+};
 
 /// Holds the work order, as [`encode_order`] writes it.
 pub const ORDER_VARIABLE: &str = "PINTAIL_WORK_ORDER";
@@ -96,6 +99,7 @@ pub struct EncodeError {
 
 const ORDER: &str = "the work order";
 const REQUEST: &str = "the read request";
+const REPORT: &str = "the report";
 const AGENT: &str = "the agent's order";
 
 /// The order as base64url (no padding) of zstd of JSON: the same text for the same order.
@@ -154,6 +158,22 @@ pub fn decode_agent(text: &str) -> Result<AgentOrder, DecodeError> {
     parse(AGENT, &unpack(AGENT, text)?)
 }
 
+/// A committed report as text, encoded as an order is; none where it holds something of the data, which only the store may.
+#[must_use]
+pub fn encode_report(report: &TaskReport) -> Option<String> {
+    let ReportOutcome::Succeeded(results) = &report.outcome else { return None };
+    let only_names = results.values.is_empty() && results.load.is_none() && results.written.is_empty();
+    only_names.then(|| encode(REPORT, report).ok()).flatten()
+}
+
+/// The bytes of a report, as the store has them, from what [`encode_report`] wrote.
+///
+/// # Errors
+/// Where it is something else or is too large.
+pub fn unpack_report(text: &str) -> Result<Vec<u8>, DecodeError> {
+    unpack(REPORT, text)
+}
+
 fn encode(what: &'static str, document: &impl Serialize) -> Result<String, EncodeError> {
     let fail = |cause: String| EncodeError { what, cause };
     let json = serde_json::to_vec(document).map_err(|error| fail(error.to_string()))?;
@@ -190,7 +210,7 @@ fn parse<T: DeserializeOwned>(what: &'static str, json: &[u8]) -> Result<T, Deco
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::FORMAT;
+    use crate::{FORMAT, Results, ValuesResult};
 
     fn request() -> ReadRequest {
         ReadRequest {
@@ -211,6 +231,25 @@ mod tests {
         assert!(text.chars().all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '_'), "{text}");
         assert_eq!(decode_request(&text).unwrap(), request());
         assert_eq!(text, encode_request(&request()).unwrap());
+    }
+
+    #[test]
+    fn a_report_goes_with_the_pod_unless_it_holds_something_of_the_data() {
+        let mut report: TaskReport = serde_json::from_value(serde_json::json!({
+            "format": FORMAT, "pod_uid": "p", "reuse_key": "", "engine": "v1", "inputs": [],
+            "started_at": "2026-01-01T00:00:00Z", "ended_at": "2026-01-01T00:00:00Z",
+            "identity": {
+                "namespace": "data", "execution": "e", "execution_uid": "u", "execution_start": "2026-01-01T00:00:00Z",
+                "workflow": "w", "revision": "w-1", "task": "t", "item": null, "attempt": 1
+            },
+            "outcome": { "Succeeded": { "tables": [], "values": [], "files": [], "load": null, "written": [] } }
+        }))
+        .unwrap();
+        let text = encode_report(&report).unwrap();
+        assert_eq!(unpack_report(&text).unwrap(), serde_json::to_vec(&report).unwrap());
+        let values = vec![ValuesResult { name: "result".to_owned(), values: Vec::new() }];
+        report.outcome = ReportOutcome::Succeeded(Results { values, ..Results::default() });
+        assert_eq!(encode_report(&report), None);
     }
 
     #[test]

@@ -73,12 +73,20 @@ impl Store {
     /// As [`Store::read_commit`]; class `NotFound` where there is none.
     pub async fn read_report(&self, key: &str, expected_digest: &str) -> Result<TaskReport, StoreError> {
         let bytes = self.get(key, REPORT_BYTES).await?.ok_or_else(|| self.missing(key))?;
-        let found = digest(&bytes);
+        self.parse_report(key, expected_digest, &bytes)
+    }
+
+    /// A report whose bytes are at hand.
+    ///
+    /// # Errors
+    /// As [`Store::read_report`].
+    pub fn parse_report(&self, key: &str, expected_digest: &str, bytes: &[u8]) -> Result<TaskReport, StoreError> {
+        let found = digest(bytes);
         if found != expected_digest {
             let cause = format!("its content has digest {found}, but {expected_digest} was recorded");
             return Err(StoreError::new(StoreErrorClass::Corrupt, "read", self.uri(key), cause));
         }
-        self.decode("the report", key, &bytes)
+        self.decode("the report", key, bytes)
     }
 
     async fn read_record(&self, run: &RunTask) -> Result<Option<CommitRecord>, StoreError> {

@@ -13,12 +13,13 @@ use pintail_engine::{Phase, TaskIndex};
 use pintail_execution::{CommittedReport, Connections, Seen};
 use pintail_protocol::{
     Failure, FailureClass, ORDER_VARIABLE_BYTES, ReportOutcome, TaskReport, WorkOrder, encode_order, format_for_runner,
+    unpack_report,
 };
 use pintail_storage::{RunTask, StoreError};
 use serde_json::json;
 
 use super::facts::{
-    Ended, EndedOutcome, PodFacts, WAIT_AT_MOST, Waiting, failure, infrastructure, pod_facts, scheduled_at,
+    Ended, EndedOutcome, PodFacts, SaidReport, WAIT_AT_MOST, Waiting, failure, infrastructure, pod_facts, scheduled_at,
 };
 use super::later;
 use super::memory::{Driven, Starting};
@@ -325,7 +326,7 @@ impl Pods<'_> {
     /// How an attempt ended by what its container said, and by what is committed.
     pub async fn outcome(&self, task: &str, ended: EndedOutcome, at: Timestamp) -> Result<Outcome, ReconcileError> {
         match ended {
-            EndedOutcome::Committed(Some((key, digest))) => self.committed_report(task, key, digest, at).await,
+            EndedOutcome::Committed(Some(said)) => self.committed_report(task, said, at).await,
             EndedOutcome::Committed(None) | EndedOutcome::Superseded => {
                 let missing = "the runner said that a result is committed, and there is none";
                 self.by_commit(task, infrastructure("CommitMissing", missing), at).await
@@ -336,14 +337,16 @@ impl Pods<'_> {
     }
 
     /// The report that the container named; what is committed, where that is no report of this attempt.
-    async fn committed_report(
-        &self,
-        task: &str,
-        key: String,
-        digest: String,
-        at: Timestamp,
-    ) -> Result<Outcome, ReconcileError> {
-        match self.unit.context.store.read_report(&key, &digest).await {
+    async fn committed_report(&self, task: &str, said: SaidReport, at: Timestamp) -> Result<Outcome, ReconcileError> {
+        let SaidReport { key, digest, content } = said;
+        let store = &self.unit.context.store;
+        let content = content.and_then(|text| unpack_report(&text).ok());
+        let told = content.and_then(|bytes| store.parse_report(&key, &digest, &bytes).ok());
+        let report = match told {
+            Some(report) => Ok(report),
+            None => store.read_report(&key, &digest).await,
+        };
+        match report {
             Ok(report) if report.identity.execution_uid == self.uid => {
                 Ok(Outcome::Committed(Box::new(CommittedReport { key, digest, report })))
             }

@@ -49,10 +49,19 @@ pub struct Ended {
     pub lingers: bool,
 }
 
+/// What a container said of the report of its result.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SaidReport {
+    pub key: String,
+    pub digest: String,
+    /// The report itself, as `pintail_protocol::encode_report` writes it.
+    pub content: Option<String>,
+}
+
 #[derive(Clone, Debug, PartialEq)]
 pub enum EndedOutcome {
-    /// A result is committed: key and digest of the report, where the container said so.
-    Committed(Option<(String, String)>),
+    /// A result is committed, with this report, where the container said so.
+    Committed(Option<SaidReport>),
     /// Another attempt's result is committed.
     Superseded,
     /// It failed. With key and digest of a report that says more, where there is one.
@@ -126,7 +135,8 @@ fn ended(pod: &Pod, container: Option<&ContainerStatus>) -> Ended {
 fn ended_outcome(pod: &Pod, code: i32, reason: &str, said: Option<TerminationMessage>) -> EndedOutcome {
     let report = said.as_ref().and_then(|said| said.report.clone().zip(said.digest.clone()));
     if code == ExitCode::Committed as i32 {
-        return EndedOutcome::Committed(report);
+        let content = said.and_then(|said| said.content);
+        return EndedOutcome::Committed(report.map(|(key, digest)| SaidReport { key, digest, content }));
     }
     if code == ExitCode::Superseded as i32 {
         return EndedOutcome::Superseded;

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use pintail_protocol::{
     Destination, ExitCode, FORMAT, Failure, FailureClass, FileIdentity, FileResult, LoadResult, NamedValue, OutputKind,
     OutputTarget, PinnedInput, RelationSource, ReportOutcome, ResultColumn, Results, StoredFile, TableResult,
-    TaskReport, TerminationMessage, ValuesResult, Work, WorkOrder, WrittenFile,
+    TaskReport, TerminationMessage, ValuesResult, Work, WorkOrder, WrittenFile, encode_report,
 };
 use pintail_storage::{CommitOutcome, RunTask, Store, StoreError, digest, layout};
 use serde_json::json;
@@ -48,7 +48,9 @@ impl Runner<'_> {
             CommitOutcome::Committed(record) | CommitOutcome::AlreadyOurs(record) => (ExitCode::Committed, record),
             CommitOutcome::Superseded(record) => (ExitCode::Superseded, record),
         };
-        Ok(committed(code, record.report, record.digest))
+        let mut ending = committed(code, record.report, record.digest);
+        ending.message.content = encode_report(&report).filter(|_| code == ExitCode::Committed);
+        Ok(ending)
     }
 
     pub async fn fail(&self, ended_at: Timestamp, class: FailureClass) -> Ending {
@@ -62,8 +64,13 @@ impl Runner<'_> {
         let failure = Failure { class, reason: reason.to_owned(), message: "as the script has it".to_owned() };
         let report = self.report(ended_at, ReportOutcome::Failed(failure.clone()));
         let (key, digest) = self.store.put_report(&report).await.unwrap();
-        let message =
-            TerminationMessage { format: FORMAT, failure: Some(failure), report: Some(key), digest: Some(digest) };
+        let message = TerminationMessage {
+            format: FORMAT,
+            failure: Some(failure),
+            report: Some(key),
+            digest: Some(digest),
+            content: None,
+        };
         Ending { code: class.into(), message }
     }
 
@@ -172,6 +179,7 @@ impl Runner<'_> {
 }
 
 fn committed(code: ExitCode, report: String, digest: String) -> Ending {
-    let message = TerminationMessage { format: FORMAT, failure: None, report: Some(report), digest: Some(digest) };
+    let message =
+        TerminationMessage { format: FORMAT, failure: None, report: Some(report), digest: Some(digest), content: None };
     Ending { code, message }
 }
