@@ -8,7 +8,6 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Namespace;
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams, Preconditions};
 use kube::core::DynamicObject;
-use kube::runtime::controller::Action;
 use kube::{Api, Resource, ResourceExt};
 use pintail_api as api;
 use pintail_api::ConditionReason as Reason;
@@ -22,6 +21,7 @@ use super::launch::versions;
 use super::object::{Said, conditions, decode, quarantine, ready_conditions, write_status};
 use super::runner::{MANAGED_BY, MANAGED_BY_LABEL};
 use super::unit::Unit;
+use super::work_queue::Action;
 
 /// Keeps the object until its data is gone. Only where its policy is `Delete`.
 const FINALIZER: &str = "pintail.dev/reclaim";

@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use kube::ResourceExt;
 use kube::core::DynamicObject;
-use kube::runtime::controller::Action;
 use pintail_api as api;
 use pintail_plan::{Problem, check_connection, check_connection_on_cluster};
 
@@ -12,6 +11,7 @@ use super::error::ReconcileError;
 use super::event::{self, Happened};
 use super::object::{Said, conditions, decode, quarantine, ready_conditions, write_status};
 use super::unit::Unit;
+use super::work_queue::Action;
 
 pub async fn reconcile(unit: Arc<Unit>, object: Arc<DynamicObject>) -> Result<Action, ReconcileError> {
     let objects = unit.api(&unit.connections, &object.namespace().unwrap_or_default());

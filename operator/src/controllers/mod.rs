@@ -20,6 +20,7 @@ mod revision;
 mod runner;
 mod sweep;
 mod unit;
+mod work_queue;
 mod workflow;
 
 pub use admit::{Admission, Review};
@@ -29,20 +30,21 @@ use std::collections::HashMap;
 use std::future::Future;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use futures::{FutureExt, StreamExt, stream};
+use futures::stream::FuturesUnordered;
+use futures::{FutureExt, StreamExt};
 use kube::ResourceExt;
 use kube::core::DynamicObject;
-use kube::runtime::Controller;
-use kube::runtime::controller::{Action, Config};
+use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
 use crate::{Context, Reconciled, Scope};
 use error::ReconcileError;
 use unit::{Kind, Unit};
+use work_queue::{Action, Key, WorkQueue};
 
 /// Reconciles of one kind and unit at once: enough to hide the time of requests, few enough for one API server.
-const CONCURRENCY: u16 = 16;
+const CONCURRENCY: usize = 16;
 
 /// Why the controllers cannot go on.
 #[derive(Debug, thiserror::Error)]
@@ -185,38 +187,60 @@ async fn control<F>(
     unit: &Arc<Unit>,
     shutdown: &CancellationToken,
     kind: fn(&Unit) -> &Kind,
-    reconcile: impl Fn(Arc<Unit>, Arc<DynamicObject>) -> F + Copy + Send + Sync + 'static,
+    reconcile: impl Fn(Arc<Unit>, Arc<DynamicObject>) -> F + Copy,
 ) where
-    F: Future<Output = Result<Action, ReconcileError>> + Send + 'static,
+    F: Future<Output = Result<Action, ReconcileError>> + Send,
 {
-    let Some(queue) = kind(unit).take_queue() else { return };
-    let name = kind_name(&kind(unit).resource.kind);
-    let failures: Arc<Mutex<HashMap<String, u32>>> = Arc::default();
-    let run = move |object: Arc<DynamicObject>, unit: Arc<Unit>| {
-        let failures = Arc::clone(&failures);
-        let span =
-            tracing::info_span!("reconcile", kind = name, namespace = object.namespace(), name = object.name_any());
-        async move {
-            let started = tokio::time::Instant::now();
-            let uid = object.uid().unwrap_or_default();
-            let result = reconcile(Arc::clone(&unit), Arc::clone(&object)).await;
-            let outcome = result.as_ref().err().map_or(Reconciled::Done, ReconcileError::outcome);
-            unit.context.metrics.reconciled(name, outcome, started.elapsed());
-            let action = retried(&failures, &uid, result);
-            if !kind(&unit).knows(&object) {
-                failures.lock().unwrap_or_else(PoisonError::into_inner).remove(&uid);
-            }
-            Ok::<Action, std::convert::Infallible>(action)
+    let Some(mut asked) = kind(unit).take_queue() else { return };
+    if shutdown.run_until_cancelled(kind(unit).wait_until_ready()).await.is_none() {
+        return;
+    }
+    let failures = Mutex::default();
+    let (mut queue, mut running) = (WorkQueue::default(), FuturesUnordered::new());
+    loop {
+        let has_room = queue.running() < CONCURRENCY && !shutdown.is_cancelled();
+        if let Some(key) = has_room.then(|| queue.take(Instant::now())).flatten() {
+            running.push(reconcile_one(unit, kind(unit), &failures, reconcile, key));
+            continue;
         }
-        .instrument(span)
-    };
-    Controller::for_stream_with(stream::pending(), kind(unit).objects.clone(), kind(unit).resource.clone())
-        .with_config(Config::default().concurrency(CONCURRENCY))
-        .reconcile_on(queue)
-        .graceful_shutdown_on(shutdown.clone().cancelled_owned())
-        .run(run, |_, error, _| match *error {}, Arc::clone(unit))
-        .for_each(|_| std::future::ready(()))
-        .await;
+        if shutdown.is_cancelled() && running.is_empty() {
+            return;
+        }
+        let wake = queue.wake().filter(|_| has_room);
+        tokio::select! {
+            biased;
+            Some((key, action)) = running.next() => queue.ended(key, action, Instant::now()),
+            Some(key) = asked.recv() => queue.ask(key),
+            () = sleep_until(wake.unwrap_or_else(Instant::now)), if wake.is_some() => {}
+            () = shutdown.cancelled(), if !shutdown.is_cancelled() => {}
+        }
+    }
+}
+
+/// Reconciles an object if it is still there.
+async fn reconcile_one<F>(
+    unit: &Arc<Unit>,
+    kind: &Kind,
+    failures: &Mutex<HashMap<String, u32>>,
+    reconcile: impl Fn(Arc<Unit>, Arc<DynamicObject>) -> F,
+    key: Key,
+) -> (Key, Action)
+where
+    F: Future<Output = Result<Action, ReconcileError>>,
+{
+    let Some(object) = kind.find(&key.0, &key.1) else { return (key, Action::await_change()) };
+    let name = kind_name(&kind.resource.kind);
+    let span = tracing::info_span!("reconcile", kind = name, namespace = key.0, name = key.1);
+    let started = Instant::now();
+    let uid = object.uid().unwrap_or_default();
+    let result = reconcile(Arc::clone(unit), Arc::clone(&object)).instrument(span.clone()).await;
+    let outcome = result.as_ref().err().map_or(Reconciled::Done, ReconcileError::outcome);
+    unit.context.metrics.reconciled(name, outcome, started.elapsed());
+    let action = span.in_scope(|| retried(failures, &uid, result));
+    if !kind.knows(&object) {
+        failures.lock().unwrap_or_else(PoisonError::into_inner).remove(&uid);
+    }
+    (key, action)
 }
 
 /// When to come back: as the reconcile said, or after a failure the later the more there were in a row.

@@ -132,6 +132,14 @@ pub async fn keep(
     name: &str,
     revision: &Revision,
 ) -> Result<(), ReconcileError> {
+    match read(client, namespace, name).await?.map_err(ReconcileError::Other)? {
+        Some(found) if found.means_the_same_as(revision) => return Ok(()),
+        Some(_) => {
+            let what = format!("ControllerRevision {name} holds another definition than its name says");
+            return Err(ReconcileError::Other(what));
+        }
+        None => {}
+    }
     let packed = revision.pack().map_err(ReconcileError::Other)?;
     let object = ControllerRevision {
         metadata: ObjectMeta {
@@ -149,18 +157,8 @@ pub async fn keep(
     let revisions = Api::<ControllerRevision>::namespaced(client.clone(), namespace);
     match revisions.create(&PostParams::default(), &object).await {
         Ok(_) => Ok(()),
-        Err(kube::Error::Api(status)) if status.is_already_exists() => {
-            let found = read(client, namespace, name).await?.map_err(ReconcileError::Other)?;
-            match found {
-                Some(found) if found.means_the_same_as(revision) => Ok(()),
-                Some(_) => {
-                    let what = format!("ControllerRevision {name} holds another definition than its name says");
-                    Err(ReconcileError::Other(what))
-                }
-                // Collected just now.
-                None => Err(ReconcileError::Conflict),
-            }
-        }
+        // Made just now.
+        Err(kube::Error::Api(status)) if status.is_already_exists() => Err(ReconcileError::Conflict),
         Err(error) => Err(error).attempted(|| format!("create ControllerRevision {name}")),
     }
 }

@@ -6,7 +6,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures::StreamExt;
-use futures::channel::mpsc::{UnboundedSender, unbounded};
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::ApiResource;
 use kube::core::DynamicObject;
@@ -17,6 +16,7 @@ use kube::runtime::watcher::{self, Event, watcher};
 use kube::{Api, Resource, ResourceExt};
 use pintail_api as api;
 use pintail_execution::{Connections, sql_name};
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::sync::watch;
 
 use super::agent::{Agents, is_agent};
@@ -26,6 +26,7 @@ use super::launch::known::{Launches, PlanRuns, Waiting};
 use super::object::decode;
 use super::pods::{PodCache, trim};
 use super::runner::{MANAGED_BY, MANAGED_BY_LABEL};
+use super::work_queue::Key;
 use crate::Context;
 
 /// The objects of one kind, and who is told of those that change.
@@ -34,16 +35,16 @@ pub struct Kind {
     pub objects: Store<DynamicObject>,
     /// Whether the first list is whole. Of several that wait for it, the store would wake the last only.
     ready: watch::Sender<bool>,
-    queue: UnboundedSender<ObjectRef<DynamicObject>>,
+    queue: UnboundedSender<Key>,
     written: Mutex<Option<Writer<DynamicObject>>>,
-    queued: Mutex<Option<futures::channel::mpsc::UnboundedReceiver<ObjectRef<DynamicObject>>>>,
+    queued: Mutex<Option<UnboundedReceiver<Key>>>,
 }
 
 impl Kind {
     fn new<K: Resource<DynamicType = ()>>() -> Self {
         let resource = ApiResource::erase::<K>(&());
         let writer = Writer::new(resource.clone());
-        let (queue, queued) = unbounded();
+        let (queue, queued) = unbounded_channel();
         Self {
             objects: writer.as_reader(),
             resource,
@@ -56,13 +57,12 @@ impl Kind {
 
     /// Asks for a reconcile.
     pub fn enqueue(&self, namespace: &str, name: &str) {
-        let reference = ObjectRef::new_with(name, self.resource.clone()).within(namespace);
         // Nobody takes it once everything ends.
-        let _ = self.queue.unbounded_send(reference);
+        let _ = self.queue.send((namespace.to_owned(), name.to_owned()));
     }
 
     /// What is to be reconciled; for the one controller of the kind.
-    pub fn take_queue(&self) -> Option<futures::channel::mpsc::UnboundedReceiver<ObjectRef<DynamicObject>>> {
+    pub fn take_queue(&self) -> Option<UnboundedReceiver<Key>> {
         self.queued.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 

@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use kube::ResourceExt;
 use kube::core::DynamicObject;
-use kube::runtime::controller::Action;
 use pintail_api as api;
 use pintail_api::ConditionReason as Reason;
 use pintail_execution::placed;
@@ -22,6 +21,7 @@ use super::object::{
 };
 use super::revision::{ConfigMaps, config_maps};
 use super::unit::Unit;
+use super::work_queue::Action;
 use crate::{RunnerSettings, Unchecked};
 
 /// ConfigMaps are not watched: the cluster has many that are no business of ours. A run reads them anew.

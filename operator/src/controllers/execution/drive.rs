@@ -5,7 +5,6 @@ use std::time::Duration;
 use futures::{StreamExt, stream};
 use jiff::Timestamp;
 use kube::core::DynamicObject;
-use kube::runtime::controller::Action;
 use pintail_api as api;
 use pintail_engine::TaskIndex;
 use pintail_execution::{Command, Connections, Run, Seen};
@@ -21,6 +20,7 @@ use crate::controllers::error::ReconcileError;
 use crate::controllers::event::{self, Happened};
 use crate::controllers::object::{version, write_status};
 use crate::controllers::unit::Unit;
+use crate::controllers::work_queue::Action;
 
 /// Attempts of one run at once. Quotas and nodes may allow fewer.
 const RUNNING_AT_ONCE: usize = 256;
@@ -28,6 +28,9 @@ const RUNNING_AT_ONCE: usize = 256;
 const ASKED_AT_ONCE: usize = 16;
 /// A busy run is written at most this often, and less often the larger it is.
 const WRITE_SPACING: Duration = Duration::from_millis(100);
+/// A run spends this part of its time on being written, if the API server is slow: it has enough to do with pods.
+const WRITING_PART: u32 = 20;
+const SLOW_WRITE_SPACING: Duration = Duration::from_secs(5);
 const WRITE_BYTES_PER_SECOND: u64 = 1 << 20;
 /// A change that only people who watch care for waits for a larger one.
 const SMALL_CHANGE_WAITS: Duration = Duration::from_secs(1);
@@ -254,14 +257,16 @@ async fn save(
         return Ok(None);
     }
     let unwritten_since = *driven.unwritten_since.get_or_insert(now);
-    let mut due = later(driven.written_at, spacing(&status));
+    let mut due = later(driven.written_at, spacing(&status, driven.write_took));
     if change == Change::Small {
         due = due.max(later(unwritten_since, SMALL_CHANGE_WAITS));
     }
     if now < due {
         return Ok(Some(due));
     }
-    if let Some(written) = write(unit, subject, driven, &mut status, &shown).await? {
+    let written = write(unit, subject, driven, &mut status, &shown).await?;
+    driven.write_took = elapsed(now, unit.context.clock.now());
+    if let Some(written) = written {
         remembered.version = version(&written);
         driven.object = written;
     }
@@ -299,9 +304,10 @@ fn elapsed(from: Timestamp, to: Timestamp) -> Duration {
     Duration::try_from(to.duration_since(from)).unwrap_or_default()
 }
 
-fn spacing(status: &api::ExecutionStatus) -> Duration {
+fn spacing(status: &api::ExecutionStatus, write_took: Duration) -> Duration {
     let bytes = status.state.as_ref().map_or(0, String::len) as u64;
-    WRITE_SPACING.max(Duration::from_millis(bytes * 1000 / WRITE_BYTES_PER_SECOND))
+    let by_size = Duration::from_millis(bytes * 1000 / WRITE_BYTES_PER_SECOND);
+    WRITE_SPACING.max(by_size).max(write_took.saturating_mul(WRITING_PART).min(SLOW_WRITE_SPACING))
 }
 
 /// The transitions between two writes that people are told of.

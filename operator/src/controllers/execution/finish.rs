@@ -5,7 +5,6 @@ use std::time::Duration;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::{DeleteParams, PostParams, Preconditions};
-use kube::runtime::controller::Action;
 use kube::{Api, ResourceExt};
 use pintail_api as api;
 use pintail_api::{ConditionReason as Reason, ConditionType};
@@ -27,6 +26,7 @@ use crate::controllers::event::{self, Happened};
 use crate::controllers::leftovers;
 use crate::controllers::object::{version, write_status};
 use crate::controllers::unit::Unit;
+use crate::controllers::work_queue::Action;
 
 /// Longer than any lease: a paused former leader that wakes up must still find the pod, or it would create it again.
 const RECORDED_POD_STAYS: Duration = Duration::from_secs(60);

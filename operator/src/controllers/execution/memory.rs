@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use jiff::Timestamp;
 use kube::core::DynamicObject;
@@ -55,6 +56,8 @@ pub struct Driven {
     /// As it was written last.
     pub written: api::ExecutionStatus,
     pub written_at: Timestamp,
+    /// How long the last write took.
+    pub write_took: Duration,
     /// Since when there is something to write.
     pub unwritten_since: Option<Timestamp>,
     /// Attempts whose pods were asked for.
@@ -74,6 +77,7 @@ impl Driven {
             object,
             written,
             written_at,
+            write_took: Duration::ZERO,
             unwritten_since: None,
             unwritten_ends: Vec::new(),
             starting: BTreeMap::new(),

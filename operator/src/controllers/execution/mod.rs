@@ -19,13 +19,13 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use kube::core::DynamicObject;
-use kube::runtime::controller::Action;
 use kube::{Resource, ResourceExt};
 use pintail_api as api;
 
 use super::error::{Attempted, ReconcileError};
 use super::object::{decode, quarantine, version, write_status};
 use super::unit::Unit;
+use crate::controllers::work_queue::Action;
 use memory::Remembered;
 
 /// An Execution and what was remembered of it while it is reconciled.

@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use kube::ResourceExt;
-use kube::runtime::controller::Action;
 use pintail_api as api;
 use pintail_api::{ConditionReason as Reason, ConditionStatus, ConditionType};
 use pintail_execution::{BoundInput, Reusable, Run, RunContext};
@@ -28,6 +27,7 @@ use crate::controllers::leftovers;
 use crate::controllers::object::{Said, condition, conditions, decode, version, write_status};
 use crate::controllers::revision::{self, Revision};
 use crate::controllers::unit::Unit;
+use crate::controllers::work_queue::Action;
 use crate::controllers::workflow;
 
 /// How long to wait for what is not there, if the Execution does not say.

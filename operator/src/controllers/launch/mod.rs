@@ -18,7 +18,6 @@ use std::time::Duration;
 
 use kube::ResourceExt;
 use kube::core::DynamicObject;
-use kube::runtime::controller::Action;
 use pintail_api as api;
 use pintail_api::ConditionReason as Reason;
 use pintail_execution::launch::{PlanDecision, PlanFacts, advance_plan};
@@ -30,6 +29,7 @@ use super::error::ReconcileError;
 use super::event::{self, Happened};
 use super::object::{Said, conditions, decode, quarantine, ready_conditions, write_status};
 use super::unit::Unit;
+use crate::controllers::work_queue::Action;
 
 pub async fn reconcile(unit: Arc<Unit>, object: Arc<DynamicObject>) -> Result<Action, ReconcileError> {
     if object.metadata.deletion_timestamp.is_some() {
