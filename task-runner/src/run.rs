@@ -9,9 +9,9 @@ use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 use pintail_protocol::{
-    Destination, DuckDbWork, ExitCode, FORMAT, Failure, FailureClass, FileIdentity, FileResult, Load, LogTail,
-    OutputKind, OutputTarget, PinnedInput, RelationSource, ReportOutcome, ReportWork, Results, TableResult, TaskReport,
-    TerminationMessage, ValuesResult, Work, WorkOrder, encode_report,
+    CommitRecord, Destination, DuckDbWork, ExitCode, FORMAT, Failure, FailureClass, FileIdentity, FileResult, Load,
+    LogTail, OutputKind, OutputTarget, PinnedInput, RelationSource, ReportOutcome, ReportWork, Results, TableResult,
+    TaskReport, TerminationMessage, ValuesResult, Work, WorkOrder, encode_report,
 };
 use pintail_storage::{CommitOutcome, RunTask, Store, StoreError, layout};
 use tokio::runtime::Runtime;
@@ -101,9 +101,7 @@ impl Attempt<'_> {
         let ours = record.pod_uid == self.pod_uid && record.attempt == self.order.identity.attempt;
         let code = if ours { ExitCode::Committed } else { ExitCode::Superseded };
         self.log.info(&format!("a result is committed already, by attempt {}", record.attempt));
-        let mut message = committed(record.report, record.digest);
-        message.content = encode_report(&report).filter(|_| ours);
-        Ok(Some(Ending { code, message }))
+        Ok(Some(committed(code, record, &report)))
     }
 
     fn run(&self) -> Ending {
@@ -338,9 +336,7 @@ impl Attempt<'_> {
             CommitOutcome::Committed(record) | CommitOutcome::AlreadyOurs(record) => (ExitCode::Committed, record),
             CommitOutcome::Superseded(record) => (ExitCode::Superseded, record),
         };
-        let mut message = committed(record.report, record.digest);
-        message.content = encode_report(&report).filter(|_| code == ExitCode::Committed);
-        Ok(Ending { code, message })
+        Ok(committed(code, record, &report))
     }
 
     fn report(&self, outcome: ReportOutcome, inputs: Vec<PinnedInput>) -> TaskReport {
@@ -377,8 +373,11 @@ fn without_target(what: &str) -> TaskFailure {
     TaskFailure::infrastructure("InvalidOrder", format!("{what} has no output that takes its result"))
 }
 
-fn committed(report: String, digest: String) -> TerminationMessage {
-    TerminationMessage { format: FORMAT, failure: None, report: Some(report), digest: Some(digest), content: None }
+/// The ending where a result is committed: with `report` where that is the one.
+fn committed(code: ExitCode, record: CommitRecord, report: &TaskReport) -> Ending {
+    let content = encode_report(report).filter(|_| code == ExitCode::Committed);
+    let (report, digest) = (Some(record.report), Some(record.digest));
+    Ending { code, message: TerminationMessage { format: FORMAT, failure: None, report, digest, content } }
 }
 
 /// The ending of a failure, which is logged.

@@ -28,8 +28,9 @@ const RUNNING_AT_ONCE: usize = 256;
 const ASKED_AT_ONCE: usize = 16;
 /// A busy run is written at most this often, and less often the larger it is.
 const WRITE_SPACING: Duration = Duration::from_millis(100);
-/// A run spends this part of its time on being written, if the API server is slow: it has enough to do with pods.
-const WRITING_PART: u32 = 20;
+/// The spacing is so many times what the last write took, up to a limit: an API server that is slow has enough to do with
+/// pods.
+const SPACING_PER_WRITE: u32 = 20;
 const SLOW_WRITE_SPACING: Duration = Duration::from_secs(5);
 const WRITE_BYTES_PER_SECOND: u64 = 1 << 20;
 /// A change that only people who watch care for waits for a larger one.
@@ -307,7 +308,7 @@ fn elapsed(from: Timestamp, to: Timestamp) -> Duration {
 fn spacing(status: &api::ExecutionStatus, write_took: Duration) -> Duration {
     let bytes = status.state.as_ref().map_or(0, String::len) as u64;
     let by_size = Duration::from_millis(bytes * 1000 / WRITE_BYTES_PER_SECOND);
-    WRITE_SPACING.max(by_size).max(write_took.saturating_mul(WRITING_PART).min(SLOW_WRITE_SPACING))
+    WRITE_SPACING.max(by_size).max(write_took.saturating_mul(SPACING_PER_WRITE).min(SLOW_WRITE_SPACING))
 }
 
 /// The transitions between two writes that people are told of.
