@@ -23,7 +23,7 @@ from servers import Postgres, wait_for
 from workspace import ROOT, Workspace, outputs, succeeded, task
 
 SEED = int(os.environ.get("PINTAIL_KILL_SEED") or 20261121)
-PARTS, KILLS_A_PART = 20, 5
+KILLS_A_SCENARIO = 15
 
 
 @dataclass
@@ -272,31 +272,21 @@ def play(killer: Killer, durations_s: list[float]) -> tuple[list[dict], list[flo
     return executions, took_s
 
 
-@pytest.fixture(scope="session")
-def undisturbed_runs():
-    return {}
+def undisturbed(scenario: Scenario, make_workspace, postgres) -> tuple[Observed, list[float]]:
+    killer = Killer(make_workspace(f"undisturbed-{scenario.name}"), postgres, scenario, random.Random(0), 0)
+    executions, took_s = play(killer, [])
+    return observe(killer, executions), took_s
 
 
-def undisturbed(cache: dict, scenario: Scenario, make_workspace, postgres) -> tuple[Observed, list[float]]:
-    if scenario.name not in cache:
-        killer = Killer(make_workspace(f"undisturbed-{scenario.name}"), postgres, scenario, random.Random(0), 0)
-        executions, took_s = play(killer, [])
-        cache[scenario.name] = observe(killer, executions), took_s
-    return cache[scenario.name]
-
-
-@pytest.mark.parametrize("part", range(PARTS))
-def test_a_killed_run_resumes_to_the_same_end(
-    part, make_workspace, mailbox, postgres, undisturbed_runs, record_property
-):
-    draw = random.Random(SEED * 1000 + part)
-    counts, kills, number = collections.Counter(), 0, 0
-    while kills < KILLS_A_PART:
-        scenario = SCENARIOS[(part + number) % len(SCENARIOS)]
-        expected, durations_s = undisturbed(undisturbed_runs, scenario, make_workspace, postgres)
+@pytest.mark.parametrize("number", range(len(SCENARIOS)), ids=[scenario.name for scenario in SCENARIOS])
+def test_a_killed_run_resumes_to_the_same_end(number, make_workspace, mailbox, postgres, record_property):
+    scenario, draw = SCENARIOS[number], random.Random(SEED * 1000 + number)
+    expected, durations_s = undisturbed(scenario, make_workspace, postgres)
+    counts, rounds = collections.Counter(), 0
+    while (left := KILLS_A_SCENARIO - counts.total()) > 0:
         mailbox.mails.clear()
-        workspace = make_workspace(f"killed-{number}-{scenario.name}")
-        killer = Killer(workspace, postgres, scenario, draw, min(KILLS_A_PART - kills, draw.choice([1, 1, 2, 3])))
+        workspace = make_workspace(f"killed-{rounds}-{scenario.name}")
+        killer = Killer(workspace, postgres, scenario, draw, min(left, draw.choice([1, 1, 2, 3, 4])))
         executions, _ = play(killer, durations_s)
 
         assert_equal(observe(killer, executions), expected)
@@ -307,11 +297,10 @@ def test_a_killed_run_resumes_to_the_same_end(
             assert len({mail.message["Message-ID"] for mail in mailbox.mails}) == 1
             assert len({mail.subject for mail in mailbox.mails}) == 1
         counts += killer.counts
-        kills += sum(killer.counts.values())
-        number += 1
-        assert number < 40, "the runs end before they are killed"
+        rounds += 1
+        assert rounds < 40, "the runs end before they are killed"
         shutil.rmtree(workspace.folder)
-    record_property("kill -9", f"seed {SEED}, part {part}: {dict(counts)} over {number} scenarios")
+    record_property("kill -9", f"seed {SEED}: {dict(counts)} over {rounds} runs")
 
 
 # --- two runners, one order
