@@ -129,6 +129,13 @@ class Kubelet:
         with self._lock:
             return self._end_agent(signal.SIGKILL)
 
+    @contextlib.contextmanager
+    def without_agent(self):
+        """It is killed, and not started again meanwhile."""
+        with self._lock:
+            self._end_agent(signal.SIGKILL)
+            yield
+
     def _end_agent(self, by: signal.Signals) -> bool:
         if self.agent is None or self.agent.poll() is not None:
             return False

@@ -16,7 +16,8 @@ import yaml
 
 ROOT = Path(__file__).resolve().parents[2]
 # Beside a developer's own cluster, which is named `pintail`; `PINTAIL_E2E_CLUSTER` is for several sessions on one machine.
-NAME = os.environ.get("PINTAIL_E2E_CLUSTER") or "e2e"
+# Where tests run in two processes, the second (`gw1`) has a cluster of its own.
+NAME = (os.environ.get("PINTAIL_E2E_CLUSTER") or "e2e") + ("-2" if os.environ.get("PYTEST_XDIST_WORKER") == "gw1" else "")
 GROUP = "/apis/pintail.dev/v1alpha1"
 KINDS = ("workflows", "launchplans", "executions", "artifacts", "connections")
 

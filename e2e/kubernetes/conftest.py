@@ -1,4 +1,4 @@
-"""One cluster, one installation and one set of servers for all tests; a namespace for each. See README.md."""
+"""One cluster, one installation and one set of servers for all tests of a process; a namespace for each test."""
 
 import contextlib
 import itertools
@@ -23,6 +23,7 @@ from moto.server import ThreadedMotoServer
 from scenarios import SCENARIOS, OnCluster, run_locally
 from servers import Buckets, Mailbox, Postgres, Receiver, running
 from workspace import Workspace
+from xdist.scheduler import LoadFileScheduling
 
 for name in ("werkzeug", "mail.log", "botocore", "urllib3"):
     logging.getLogger(name).setLevel(logging.ERROR)
@@ -37,6 +38,20 @@ def pytest_sessionstart(session):
         raise pytest.UsageError(f"{', '.join(missing)} missing: `make build` makes them")
     if not os.environ.get("KUBECONFIG") and os.geteuid() != 0:
         raise pytest.UsageError("the cluster needs root: run `make e2e` as root, or set KUBECONFIG to a cluster of yours")
+    if not hasattr(session.config, "workerinput"):
+        BUILT.make_images()
+
+
+class Sharing(LoadFileScheduling):
+    """The tests of a file run in one process, and so do all files that look at the runs of `on_cluster`."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = Path(__file__).parent / Path(nodeid.partition("::")[0]).name
+        return "on_cluster" if "on_cluster" in file.read_text() else file.name
+
+
+def pytest_xdist_make_scheduler(config, log):
+    return Sharing(config, log)
 
 
 def pytest_terminal_summary(terminalreporter):
@@ -151,7 +166,6 @@ def postgres(cluster, tmp_path_factory):
 @pytest.fixture(scope="session")
 def installation(cluster, buckets, postgres):
     with running(Mailbox(cluster.host, 2525)) as mailbox:
-        BUILT.make_images()
         BUILT.import_images(cluster)
         installation = Installation(cluster, buckets, mailbox, {"postgres": postgres.port})
         installation.notes = installation.install()
