@@ -78,12 +78,29 @@ fn attach_file(session: &Session, connection: &Connection, path: &Path) -> Resul
             let folder = path.parent().unwrap_or(path);
             std::fs::create_dir_all(folder)
                 .map_err(|error| TaskFailure::from_io(&error, &format!("make folder {}", folder.display())))?;
+            if !path.exists() {
+                create_file(session, path, folder)?;
+            }
             ""
         }
     };
     let statement =
         format!("ATTACH {} AS {}{options}", sql::text(&path.to_string_lossy()), sql::identifier(&connection.name));
     session.batch(&statement, &attempt)
+}
+
+/// Makes a database in a folder of its own and links it to its place whole: DuckDB writes a new file in several steps, and
+/// one that is half there, because its maker is still at it or was killed, is a database to nobody.
+fn create_file(session: &Session, path: &Path, folder: &Path) -> Result<(), TaskFailure> {
+    let attempt = format!("make {}", path.display());
+    let own = tempfile::Builder::new().prefix(".pintail-").tempdir_in(folder);
+    let own = own.map_err(|error| TaskFailure::from_io(&error, &attempt))?;
+    let whole = own.path().join("new.duckdb");
+    let file = sql::text(&whole.to_string_lossy());
+    session.batch(&format!("ATTACH {file} AS _pintail_new; DETACH _pintail_new"), &attempt)?;
+    // Where another process was quicker its file is attached; where the file system has no links DuckDB makes the file.
+    let _ = std::fs::hard_link(&whole, path);
+    Ok(())
 }
 
 fn attach_postgres(session: &Session, connection: &Connection, environment: &Environment) -> Result<(), TaskFailure> {

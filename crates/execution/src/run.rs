@@ -379,7 +379,8 @@ impl Run {
         if let Some(record) = self.task_record(task) {
             record.report = Some(result.key);
             record.digest = Some(result.digest);
-            record.started_at.get_or_insert(result.report.started_at);
+            // A kubelet tells the start in whole seconds.
+            record.started_at = Some(result.report.started_at);
             record.ended_at = Some(result.report.ended_at);
             record.reused_from.clone_from(&result.report.reused_from);
         }

@@ -426,6 +426,23 @@ fn a_locked_database_is_waited_for_as_long_as_its_connection_allows() {
 }
 
 #[test]
+fn a_task_took_as_long_as_its_report_says() {
+    let (plan, connections) = plan_of(LOAD);
+    let run = Run::new(plan, context("u1"), Vec::new(), Reusable::new()).unwrap();
+    let mut world = World { run, connections, now: Timestamp::UNIX_EPOCH, started: Vec::new() };
+    world.step(Vec::new());
+    // As a kubelet tells it, in whole seconds.
+    let at = world.now;
+    world.step(vec![Seen::Started { task: TaskIndex(0), attempt: 1, at }]);
+    let mut result = committed(world.order("fill"), 1);
+    result.report.started_at = at + SignedDuration::from_millis(600);
+    result.report.ended_at = at + SignedDuration::from_millis(900);
+    world.step(vec![Seen::Committed { task: TaskIndex(0), attempt: 1, result: Box::new(result) }]);
+    let status = world.run.status(&[], world.now).unwrap();
+    assert_eq!(status.task_list[0].duration.as_deref(), Some("300ms"));
+}
+
+#[test]
 fn a_long_failure_is_cut_to_what_an_api_server_takes() {
     let (plan, connections) = plan_of(LOAD);
     let run = Run::new(plan, context("u1"), Vec::new(), Reusable::new()).unwrap();

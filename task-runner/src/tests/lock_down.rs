@@ -84,6 +84,32 @@ fn a_database_that_is_not_there_or_not_one_is_named() {
 }
 
 #[test]
+fn a_new_database_is_whole_as_soon_as_it_can_be_seen() {
+    for number in 0..20 {
+        let mut fixture = Fixture::new();
+        fixture.duckdb("lake", "lake.duckdb", AccessMode::Write);
+        let path = fixture.folder.path().join("lake.duckdb");
+        let seen = std::thread::spawn(move || {
+            loop {
+                if let Ok(content) = std::fs::read(&path) {
+                    return content;
+                }
+            }
+        });
+        let session = fixture.open().unwrap();
+        let seen = seen.join().unwrap();
+        // The main header and two headers of the database.
+        assert!(seen.len() >= 3 * 4096 && seen[8..12] == *b"DUCK", "{number}: {} bytes", seen.len());
+        drop(session);
+        assert_eq!(std::fs::read_dir(fixture.folder.path()).unwrap().filter(|entry| is_ours(entry)).count(), 0);
+    }
+}
+
+fn is_ours(entry: &std::io::Result<std::fs::DirEntry>) -> bool {
+    entry.as_ref().unwrap().file_name().to_string_lossy().starts_with(".pintail-")
+}
+
+#[test]
 fn a_file_that_another_process_writes_is_busy() {
     let mut fixture = Fixture::new();
     fixture.duckdb("lake", "lake.duckdb", AccessMode::Write);
