@@ -305,7 +305,8 @@ class Installation:
             short = {key: status.get(key) for key in ("conditions", "progress", "taskList", "failures")}
             return f"the end of {namespace}/{name}: {json.dumps(short, indent=1)}"
 
-        return eventually(ended, what, deadline_s)
+        # Many wait at the same time, and asking costs the pods' processors.
+        return eventually(ended, what, deadline_s, every_s=0.3)
 
 
 def _cgroup(pid: int) -> str:

@@ -50,7 +50,7 @@ def ended(cluster, namespace: str, of: str, count: int, status: str, deadline_s:
         found = [run for run in runs(cluster, namespace, of) if condition(run, "Succeeded").get("status") == status]
         return found if len(found) >= count else None
 
-    return eventually(enough, lambda: f"{count} runs of {of}: {cluster.describe(namespace)}", deadline_s)
+    return eventually(enough, lambda: f"{count} runs of {of}: {cluster.describe(namespace)}", deadline_s, every_s=0.3)
 
 
 def succeeded(cluster, namespace: str, of: str, count: int) -> list[dict]:

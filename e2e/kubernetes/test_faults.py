@@ -24,8 +24,6 @@ SEED = int(os.environ.get("PINTAIL_FAULT_SEED") or random.SystemRandom().randran
 KILLS, PODS_DELETED = 20, 8
 # Those that load, publish, mail and export, several tasks each.
 DISTURBED = ["retail-summary", "incremental-load", "join-and-export", "mask-personal-data", "monthly-report", "hard-text"]
-# All of them at once: however fast the machine, each meets some of the faults.
-AT_ONCE = len(DISTURBED)
 OPERATOR = f"system:serviceaccount:{SYSTEM}:pintail-operator"
 
 
@@ -50,6 +48,7 @@ class Rounds:
     folder: object
     # Namespaces of an earlier test may not be gone yet.
     name: str
+    at_once: int
     over: threading.Event = field(default_factory=threading.Event)
     ended: list[tuple[str, OnCluster, Observed]] = field(default_factory=list)
     namespaces: list[str] = field(default_factory=list)
@@ -64,13 +63,13 @@ class Rounds:
                 lambda: OnCluster(SCENARIOS[name], self.installation, self.postgres, self.folder / where, where)
             )
             self.ended.append((name, scenario, scenario.run(deadline_s=240)))
-            at += AT_ONCE
+            at += self.at_once
 
     @contextlib.contextmanager
     def running(self):
         """Runs all lanes; at the end each finishes what it began."""
-        with ThreadPoolExecutor(AT_ONCE) as pool:
-            lanes = [pool.submit(self.lane, number) for number in range(AT_ONCE)]
+        with ThreadPoolExecutor(self.at_once) as pool:
+            lanes = [pool.submit(self.lane, number) for number in range(self.at_once)]
             try:
                 yield lanes
             finally:
@@ -106,7 +105,7 @@ class Faults:
     def delete_pod(self):
         def running():
             found = []
-            for namespace in self.rounds.namespaces[-AT_ONCE:]:
+            for namespace in self.rounds.namespaces[-self.rounds.at_once :]:
                 for pod in self.installation.cluster.pods(namespace, labelSelector="app.kubernetes.io/name=pintail-task"):
                     if pod["status"].get("phase") in ("Pending", "Running"):
                         found.append(pod)
@@ -150,7 +149,11 @@ def assert_no_attempt_twice(events: list[dict]) -> collections.Counter:
 
 @pytest.fixture
 def rounds(installation, postgres, tmp_path, request):
-    rounds = Rounds(installation, postgres, tmp_path, "sleeper" if "sleeps" in request.node.name else "killed")
+    if "sleeps" in request.node.name:
+        rounds = Rounds(installation, postgres, tmp_path, "sleeper", 3)
+    else:
+        # All of them at once: however fast the machine, each meets some of the faults.
+        rounds = Rounds(installation, postgres, tmp_path, "killed", len(DISTURBED))
     yield rounds
     for namespace in rounds.namespaces:
         installation.delete_namespace(namespace, wait=False)
