@@ -101,7 +101,7 @@ fn a_new_database_is_whole_as_soon_as_it_can_be_seen() {
         // The main header and two headers of the database.
         assert!(seen.len() >= 3 * 4096 && seen[8..12] == *b"DUCK", "{number}: {} bytes", seen.len());
         drop(session);
-        assert_eq!(std::fs::read_dir(fixture.folder.path()).unwrap().filter(|entry| is_ours(entry)).count(), 0);
+        assert_eq!(std::fs::read_dir(fixture.folder.path()).unwrap().filter(is_ours).count(), 0);
     }
 }
 
