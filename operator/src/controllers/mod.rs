@@ -130,6 +130,8 @@ async fn follow(unit: &Unit) {
                 let uid = execution.uid().unwrap_or_default();
                 unit.memory.forget(&uid);
                 unit.context.metrics.execution_inactive(&uid);
+            } else if execution.data.pointer("/status/resolved").is_some() {
+                unit.executions.enqueue_begun(&within(execution), &execution.name_any());
             } else {
                 all(execution, &within(execution), &unit.executions);
             }
@@ -198,6 +200,10 @@ async fn control<F>(
     let failures = Mutex::default();
     let (mut queue, mut running) = (WorkQueue::default(), FuturesUnordered::new());
     loop {
+        // All of them, so that the most urgent is next.
+        while let Ok((key, urgency)) = asked.try_recv() {
+            queue.ask(key, urgency);
+        }
         let has_room = queue.running() < CONCURRENCY && !shutdown.is_cancelled();
         if let Some(key) = has_room.then(|| queue.take(Instant::now())).flatten() {
             running.push(reconcile_one(unit, kind(unit), &failures, reconcile, key));
@@ -210,7 +216,7 @@ async fn control<F>(
         tokio::select! {
             biased;
             Some((key, action)) = running.next() => queue.ended(key, action, Instant::now()),
-            Some(key) = asked.recv() => queue.ask(key),
+            Some((key, urgency)) = asked.recv() => queue.ask(key, urgency),
             () = sleep_until(wake.unwrap_or_else(Instant::now)), if wake.is_some() => {}
             () = shutdown.cancelled(), if !shutdown.is_cancelled() => {}
         }

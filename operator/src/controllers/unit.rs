@@ -26,7 +26,7 @@ use super::launch::known::{Launches, PlanRuns, Waiting};
 use super::object::decode;
 use super::pods::{PodCache, trim};
 use super::runner::{MANAGED_BY, MANAGED_BY_LABEL};
-use super::work_queue::Key;
+use super::work_queue::{Key, Urgency};
 use crate::Context;
 
 /// The objects of one kind, and who is told of those that change.
@@ -35,9 +35,9 @@ pub struct Kind {
     pub objects: Store<DynamicObject>,
     /// Whether the first list is whole. Of several that wait for it, the store would wake the last only.
     ready: watch::Sender<bool>,
-    queue: UnboundedSender<Key>,
+    queue: UnboundedSender<(Key, Urgency)>,
     written: Mutex<Option<Writer<DynamicObject>>>,
-    queued: Mutex<Option<UnboundedReceiver<Key>>>,
+    queued: Mutex<Option<UnboundedReceiver<(Key, Urgency)>>>,
 }
 
 impl Kind {
@@ -57,12 +57,21 @@ impl Kind {
 
     /// Asks for a reconcile.
     pub fn enqueue(&self, namespace: &str, name: &str) {
+        self.ask(namespace, name, Urgency::InTurn);
+    }
+
+    /// Asks for a reconcile of what is in the middle of something.
+    pub fn enqueue_begun(&self, namespace: &str, name: &str) {
+        self.ask(namespace, name, Urgency::Begun);
+    }
+
+    fn ask(&self, namespace: &str, name: &str, urgency: Urgency) {
         // Nobody takes it once everything ends.
-        let _ = self.queue.send((namespace.to_owned(), name.to_owned()));
+        let _ = self.queue.send(((namespace.to_owned(), name.to_owned()), urgency));
     }
 
     /// What is to be reconciled; for the one controller of the kind.
-    pub fn take_queue(&self) -> Option<UnboundedReceiver<Key>> {
+    pub fn take_queue(&self) -> Option<UnboundedReceiver<(Key, Urgency)>> {
         self.queued.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
@@ -242,7 +251,7 @@ impl Unit {
         }
         let owner = pod.owner_references().iter().find(|owner| owner.kind == "Execution");
         if let Some(owner) = owner {
-            self.executions.enqueue(&pod.namespace().unwrap_or_default(), &owner.name);
+            self.executions.enqueue_begun(&pod.namespace().unwrap_or_default(), &owner.name);
         }
     }
 
