@@ -25,6 +25,6 @@ COPY --from=build /images/pintail-runner /
 LABEL org.opencontainers.image.title="pintail-runner" \
       org.opencontainers.image.description="Executes one task of a Pintail workflow with DuckDB" \
       org.opencontainers.image.licenses="Apache-2.0"
-ENV PATH=/bin SSL_CERT_FILE=/etc/ssl/certs/ca-certificates.crt
+ENV PATH=/bin SSL_CERT_FILE=/etc/ssl/certs/ca-certificates.crt TMPDIR=/scratch
 USER 65532:65532
 ENTRYPOINT ["/bin/pintail-runner"]

@@ -74,6 +74,7 @@ def test_an_image_names_a_user_that_is_not_root(archives):
         (image,) = json.load(outer.extractfile("manifest.json"))
         config = json.load(outer.extractfile(image["Config"]))["config"]
         assert config["User"] == "65532:65532"
+        assert ("TMPDIR=/scratch" in config["Env"]) == (name == "pintail-runner")
         assert config["Entrypoint"] == [f"/bin/{name}"]
         assert config["Labels"]["org.opencontainers.image.title"] == name
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use pintail_protocol::{
     AGENT_OBJECT_VARIABLE, AGENT_VARIABLE, AgentOrder, DecodeError, ExitCode, FORMAT, ORDER_BYTES,
-    ORDER_OBJECT_VARIABLE, ORDER_VARIABLE, READ_REQUEST_VARIABLE, ReadRequest, SCRATCH_VARIABLE, STORE_VARIABLE,
+    ORDER_OBJECT_VARIABLE, ORDER_VARIABLE, READ_REQUEST_VARIABLE, ReadRequest, STORE_VARIABLE,
     TERMINATION_MESSAGE_BYTES, TerminationMessage, WorkOrder, decode_agent, decode_order, decode_request, parse_order,
 };
 use pintail_storage::{Store, parse_location};
@@ -50,10 +50,7 @@ pub fn read_order(path: &Path) -> Result<WorkOrder, TaskFailure> {
 /// # Errors
 /// `InvalidOrder`, `NewerFormat`; those of the store, where the order is there.
 pub fn order_from_environment(environment: &Environment) -> Result<WorkOrder, TaskFailure> {
-    let mut order = decode_order(&order_text(environment, ORDER_VARIABLE, ORDER_OBJECT_VARIABLE)?)?;
-    let volume_bytes = environment.variable(SCRATCH_VARIABLE).and_then(|text| text.parse().ok());
-    order.resources.scratch_bytes = order.resources.scratch_bytes.or(volume_bytes);
-    Ok(order)
+    Ok(decode_order(&order_text(environment, ORDER_VARIABLE, ORDER_OBJECT_VARIABLE)?)?)
 }
 
 /// Reads the agent's order that the variables hold, or the object of the store that they name.
@@ -267,12 +264,7 @@ mod tests {
         let place = folder.path().to_str().unwrap();
         let order = crate::tests::empty_order(folder.path());
         let text = pintail_protocol::encode_order(&order).unwrap();
-        let of_variable = environment(&[(ORDER_VARIABLE, &text), (SCRATCH_VARIABLE, "1000")]);
-        let with_scratch = pintail_protocol::Resources { scratch_bytes: Some(1000), ..order.resources };
-        assert_eq!(
-            order_from_environment(&of_variable).unwrap(),
-            WorkOrder { resources: with_scratch, ..order.clone() }
-        );
+        assert_eq!(order_from_environment(&environment(&[(ORDER_VARIABLE, &text)])).unwrap(), order);
         let name = crate::files::runtime().unwrap().block_on(async {
             let store = Store::open(&order.store).await.unwrap();
             store.put_order("default", "uid", text).await.unwrap()

@@ -202,7 +202,7 @@ impl<'a> Reader<'a> {
         let variable = |name: &str, value: String| EnvVar { name: owned(name), value: Some(value), value_from: None };
         // The kubelet replaces `$(NAME)` in values, and `$$` by `$`.
         let settings = self.settings.environment.iter().map(|(name, value)| variable(name, value.replace('$', "$$")));
-        let own = [variable("TMPDIR", owned(SCRATCH)), variable(READ_REQUEST_VARIABLE, request)];
+        let own = [variable(READ_REQUEST_VARIABLE, request)];
         let quantity = |name: &str, amount: &str| (owned(name), Quantity(owned(amount)));
         Container {
             name: owned(CONTAINER),

@@ -21,8 +21,6 @@ pub const ORDER_VARIABLE_BYTES: usize = 8 << 10;
 pub const ORDER_OBJECT_VARIABLE: &str = "PINTAIL_WORK_ORDER_OBJECT";
 /// The store of that object, as people write it: `s3://bucket/prefix`, or a folder.
 pub const STORE_VARIABLE: &str = "PINTAIL_STORE";
-/// Size of the pod's scratch volume in bytes, for orders that do not say how much they may use.
-pub const SCRATCH_VARIABLE: &str = "PINTAIL_SCRATCH_BYTES";
 /// Holds a [`ReadRequest`], as [`encode_request`] writes it.
 pub const READ_REQUEST_VARIABLE: &str = "PINTAIL_READ_REQUEST";
 

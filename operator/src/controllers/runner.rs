@@ -16,8 +16,8 @@ pub const MANAGED_BY_LABEL: &str = "app.kubernetes.io/managed-by";
 pub const MANAGED_BY: &str = "pintail";
 pub const NAME_LABEL: &str = "app.kubernetes.io/name";
 pub const SAFE_TO_EVICT: &str = "cluster-autoscaler.kubernetes.io/safe-to-evict";
-/// Where a pod may write.
-pub const SCRATCH: &str = "/scratch";
+/// Where a pod may write. The image's `TMPDIR` says the same.
+const SCRATCH: &str = "/scratch";
 
 /// The runner's user and group in its image.
 const USER: i64 = 65532;

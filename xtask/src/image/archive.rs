@@ -127,6 +127,11 @@ impl Archive {
 
 fn config(image: &Image, diff_ids: &[String]) -> Result<Value, Problems> {
     const NO_TIME: &str = "1970-01-01T00:00:00Z";
+    let environment: Vec<&str> = ["PATH=/bin", "SSL_CERT_FILE=/etc/ssl/certs/ca-certificates.crt"]
+        .iter()
+        .chain(image.environment)
+        .copied()
+        .collect();
     let history = image.layers.iter().map(|layer| json!({ "created": NO_TIME, "created_by": layer.name }));
     Ok(json!({
         "created": NO_TIME,
@@ -134,7 +139,7 @@ fn config(image: &Image, diff_ids: &[String]) -> Result<Value, Problems> {
         "os": "linux",
         "config": {
             "User": format!("{USER}:{USER}"),
-            "Env": ["PATH=/bin", "SSL_CERT_FILE=/etc/ssl/certs/ca-certificates.crt"],
+            "Env": environment,
             "Entrypoint": [format!("/bin/{}", image.name)],
             "WorkingDir": "/",
             "Labels": {

@@ -26,6 +26,8 @@ pub struct Image {
     /// Of the image and of its program, such as `pintail-runner`.
     pub name: &'static str,
     pub description: &'static str,
+    /// Variables that its program needs, each as `NAME=value`, beside those of every image.
+    pub environment: &'static [&'static str],
     /// Those that change seldom first: who has them need not load them again.
     pub layers: Vec<Layer>,
 }
@@ -77,7 +79,7 @@ pub fn run(options: &Options) -> Result<(), Problems> {
 fn operator(root: &Path, programs: &Path) -> Result<Image, Problems> {
     let program = programs.join("pintail-operator");
     let layers = vec![contents::base(&[&program], root)?, contents::program(&program)?];
-    Ok(Image { name: "pintail-operator", description: "The controllers of Pintail", layers })
+    Ok(Image { name: "pintail-operator", description: "The controllers of Pintail", environment: &[], layers })
 }
 
 fn runner(root: &Path, programs: &Path) -> Result<Image, Problems> {
@@ -87,7 +89,9 @@ fn runner(root: &Path, programs: &Path) -> Result<Image, Problems> {
         contents::extensions(&root.join("lib/extensions"))?,
         contents::program(&program)?,
     ];
-    Ok(Image { name: "pintail-runner", description: "Executes one task of a Pintail workflow with DuckDB", layers })
+    let description = "Executes one task of a Pintail workflow with DuckDB";
+    // Where its pods mount the volume that they may write.
+    Ok(Image { name: "pintail-runner", description, environment: &["TMPDIR=/scratch"], layers })
 }
 
 fn problem(path: &Path, error: &dyn std::fmt::Display) -> Problems {

@@ -12,7 +12,7 @@ use super::{Image, contents};
 fn image() -> Image {
     let program = Path::new("/bin/true");
     let layers = vec![contents::base(&[program], Path::new("/work")).unwrap(), contents::program(program).unwrap()];
-    Image { name: "pintail-runner", description: "A test", layers }
+    Image { name: "pintail-runner", description: "A test", environment: &[], layers }
 }
 
 fn files(tar: &[u8]) -> BTreeMap<String, (tar::Header, Vec<u8>)> {

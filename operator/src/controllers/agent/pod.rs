@@ -21,8 +21,8 @@ use pintail_storage::{StoreError, digest, layout};
 use super::order::Wanted;
 use crate::Settings;
 use crate::controllers::runner::{
-    MANAGED_BY, MANAGED_BY_LABEL, NAME_LABEL, OrderText, SAFE_TO_EVICT, SCRATCH, bytes, container_security, millis,
-    mount, pod_security, pod_uid, pull_secrets, scratch_mount, scratch_volume, secret_variables, store_secret,
+    MANAGED_BY, MANAGED_BY_LABEL, NAME_LABEL, OrderText, SAFE_TO_EVICT, bytes, container_security, millis, mount,
+    pod_security, pod_uid, pull_secrets, scratch_mount, scratch_volume, secret_variables, store_secret,
     store_variables, variable,
 };
 
@@ -204,7 +204,7 @@ fn container(wanted: &Wanted, text: &OrderText, settings: &Settings) -> Containe
 }
 
 fn environment(wanted: &Wanted, text: &OrderText, settings: &Settings) -> Vec<EnvVar> {
-    let mut variables = vec![pod_uid(), variable("TMPDIR", SCRATCH)];
+    let mut variables = vec![pod_uid()];
     match text {
         OrderText::Inline(text) => variables.push(variable(AGENT_VARIABLE, text)),
         OrderText::Object(object) => {

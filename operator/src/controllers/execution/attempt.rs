@@ -23,7 +23,7 @@ use super::facts::{
 };
 use super::later;
 use super::memory::{Driven, Starting};
-use super::pod::{IDENTITY_ANNOTATION, Owner, PodParts, build, identity_digest};
+use super::pod::{IDENTITY_ANNOTATION, Owner, PodParts, build, identity_digest, told};
 use super::refusal::{Refusal, refusal};
 use crate::controllers::error::{Attempted, ReconcileError, is_passing};
 use crate::controllers::runner::OrderText;
@@ -164,8 +164,8 @@ impl Pods<'_> {
         let resolved = wanted.resolved;
         // The pinned runner reads its own format, whatever this build writes for runs of its own.
         let format = format_for_runner(resolved.and_then(|resolved| resolved.order_format));
-        let order = &WorkOrder { format, ..wanted.order.clone() };
-        let text = match self.order_text(order).await? {
+        let order = wanted.order;
+        let text = match self.order_text(&told(order, format)).await? {
             Ok(text) => text,
             Err(failure) => return Ok(Asked::Failed(failure)),
         };

@@ -9,13 +9,13 @@ use k8s_openapi::api::core::v1::{
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 use pintail_api as api;
 use pintail_execution::{VOLUMES, label_digest, pod_name};
-use pintail_protocol::{Identity, ORDER_OBJECT_VARIABLE, ORDER_VARIABLE, SCRATCH_VARIABLE, STORE_VARIABLE, WorkOrder};
+use pintail_protocol::{Identity, ORDER_OBJECT_VARIABLE, ORDER_VARIABLE, STORE_VARIABLE, WorkOrder};
 use sha2::{Digest, Sha256};
 
 use crate::Settings;
 use crate::controllers::runner::{
-    MANAGED_BY, MANAGED_BY_LABEL, NAME_LABEL, OrderText, SAFE_TO_EVICT, SCRATCH, bytes, container_security, millis,
-    mount, pod_security, pod_uid, pull_secrets, scratch_mount, scratch_volume, secret_references, secret_variables,
+    MANAGED_BY, MANAGED_BY_LABEL, NAME_LABEL, OrderText, SAFE_TO_EVICT, bytes, container_security, millis, mount,
+    pod_security, pod_uid, pull_secrets, scratch_mount, scratch_volume, secret_references, secret_variables,
     store_secret, store_variables, variable,
 };
 
@@ -68,6 +68,14 @@ pub fn identity_digest(identity: &Identity) -> String {
 /// The name of the pod of an attempt.
 pub fn name_of(owner: &Owner, identity: &Identity) -> String {
     pod_name(owner.execution, owner.uid, &identity.task, identity.item, identity.attempt)
+}
+
+/// The order as the pod's runner is told it: in a format that it knows, and with the size of the volume that it is to stay
+/// within.
+pub fn told(order: &WorkOrder, format: u32) -> WorkOrder {
+    let mut order = WorkOrder { format, ..order.clone() };
+    order.resources.scratch_bytes = Some(scratch_bytes(&order));
+    order
 }
 
 pub fn build(parts: &PodParts) -> Pod {
@@ -168,11 +176,7 @@ fn container(parts: &PodParts, claims: &BTreeMap<&str, bool>) -> Container {
 }
 
 fn environment(parts: &PodParts) -> Vec<EnvVar> {
-    let mut variables = vec![
-        pod_uid(),
-        variable("TMPDIR", SCRATCH),
-        variable(SCRATCH_VARIABLE, &scratch_bytes(parts.order).to_string()),
-    ];
+    let mut variables = vec![pod_uid()];
     match &parts.text {
         OrderText::Inline(text) => variables.push(variable(ORDER_VARIABLE, text)),
         OrderText::Object(object) => {
@@ -318,6 +322,14 @@ mod tests {
         let (order, connections, settings) = (&order, &connections, &settings);
         let image = &settings.runner.image;
         build(&PodParts { owner, order, text, options, timeout_s: Some(600), connections, image, settings })
+    }
+
+    #[test]
+    fn the_runner_is_told_the_size_of_its_volume() {
+        let mut order = order();
+        assert_eq!(told(&order, FORMAT).resources.scratch_bytes, Some(DISK_BYTES));
+        order.resources.scratch_bytes = Some(5);
+        assert_eq!(told(&order, FORMAT), order);
     }
 
     #[test]
