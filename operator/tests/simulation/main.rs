@@ -36,6 +36,10 @@ mod world;
 
 use std::future::Future;
 
+/// As the operator has it.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Runs a simulation on this thread. Time stands still while anything can be done.
 fn simulate<T>(future: impl Future<Output = T>) -> T {
     if std::env::var_os("RUST_LOG").is_some() {
