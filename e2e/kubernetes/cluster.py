@@ -110,9 +110,6 @@ class Cluster:
     def kubectl(self, *arguments: str, **options) -> str:
         return self.run("kubectl", *arguments, **options).stdout
 
-    def apply(self, namespace: str, *documents: dict) -> str:
-        return self.apply_from(namespace, "-f", "-", input=yaml.safe_dump_all(documents))
-
     def apply_from(self, namespace: str, *source: str, **options) -> str:
         """As often as it takes to reach the API server: applying twice is applying once."""
         command = ["kubectl", "apply", "-n", namespace, *source]
@@ -164,6 +161,14 @@ class Cluster:
         headers = {"Content-Type": "application/merge-patch+json"}
         return self.ask("PATCH", path, data=json.dumps(change), headers=headers).json()
 
+    def apply(self, namespace: str, *documents: dict) -> None:
+        """As `kubectl apply --server-side`, of which each call costs a tenth of a second of processor time."""
+        headers = {"Content-Type": "application/apply-patch+yaml"}
+        for document in documents:
+            options = {"params": {"fieldManager": "e2e", "force": "true"}, "data": yaml.safe_dump(document), "headers": headers}
+            place = place_of(document, namespace)
+            eventually(lambda place=place, options=options: self.ask("PATCH", place, **options), f"an answer about {place}")
+
     def delete(self, path: str, **options) -> None:
         with contextlib.suppress(Refused):
             self.ask("DELETE", path, json=options or None)
@@ -214,6 +219,14 @@ class Gate:
     def pass_(self):
         self.reached.set()
         self.open.wait(120)
+
+
+def place_of(document: dict, namespace: str) -> str:
+    """The path of an object of one of the kinds that tests apply."""
+    version, kind, name = document["apiVersion"], document["kind"], document["metadata"]["name"]
+    group = f"/apis/{version}" if "/" in version else f"/api/{version}"
+    within = "" if kind in ("Namespace", "PersistentVolume") else f"/namespaces/{namespace}"
+    return f"{group}{within}/{kind.lower()}s/{name}"
 
 
 def condition(thing: dict | None, kind: str) -> dict:

@@ -23,7 +23,6 @@ from moto.server import ThreadedMotoServer
 from scenarios import SCENARIOS, OnCluster, run_locally
 from servers import Buckets, Mailbox, Postgres, Receiver, running
 from workspace import Workspace
-from xdist.scheduler import LoadFileScheduling
 
 for name in ("werkzeug", "mail.log", "botocore", "urllib3"):
     logging.getLogger(name).setLevel(logging.ERROR)
@@ -40,18 +39,6 @@ def pytest_sessionstart(session):
         raise pytest.UsageError("the cluster needs root: run `make e2e` as root, or set KUBECONFIG to a cluster of yours")
     if not hasattr(session.config, "workerinput"):
         BUILT.make_images()
-
-
-class Sharing(LoadFileScheduling):
-    """The tests of a file run in one process, and so do all files that look at the runs of `on_cluster`."""
-
-    def _split_scope(self, nodeid: str) -> str:
-        file = Path(__file__).parent / Path(nodeid.partition("::")[0]).name
-        return "on_cluster" if "on_cluster" in file.read_text() else file.name
-
-
-def pytest_xdist_make_scheduler(config, log):
-    return Sharing(config, log)
 
 
 def pytest_terminal_summary(terminalreporter):
