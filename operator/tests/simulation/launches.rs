@@ -14,7 +14,7 @@ use crate::server::line::{Fault, Faults};
 use crate::server::objects::ChangeKind;
 use crate::sweep::in_parallel;
 use crate::world::World;
-use crate::{seed, simulate};
+use crate::{say, seed, simulate};
 
 /// Histories of faults that are tried of each story.
 const HISTORIES: u64 = 24;
@@ -132,7 +132,7 @@ fn try_all(
         });
         (!problems.is_empty()).then(|| format!("seed {seed}, {shown}: {problems:#?}"))
     });
-    println!("{what}: {HISTORIES} histories, seed {}: {} differences", seed(), found.len());
+    say(&format!("{what}: {HISTORIES} histories, seed {}: {} differences", seed(), found.len()));
     found.iter().take(5).for_each(|text| println!("{text}"));
     assert!(found.is_empty());
 }

@@ -12,7 +12,7 @@ use crate::kubelet::script::Script;
 use crate::server::line::{Fault, Faults};
 use crate::sweep::{History, in_parallel};
 use crate::world::World;
-use crate::{seed, simulate};
+use crate::{say, seed, simulate};
 
 fn history(example: &Example, script: &Script, planned: Option<(usize, Fault)>) -> History {
     simulate(async {
@@ -55,14 +55,14 @@ fn a_leader_that_is_paused_at_any_write_does_no_harm() {
         (!found.is_empty())
             .then(|| format!("{} paused for {time:?} at write {write} ({what}): {found:#?}", examples[*index].name))
     });
-    println!(
+    say(&format!(
         "paused the leader at {} writes of {} examples, {} times far beyond its lease, seed {}: {} differences",
         cases.len(),
         examples.len(),
         handovers.into_inner(),
         script.seed,
         found.len()
-    );
+    ));
     found.iter().take(10).for_each(|text| println!("{text}"));
     assert!(found.is_empty());
 }

@@ -35,10 +35,16 @@ mod sweep;
 mod world;
 
 use std::future::Future;
+use std::io::Write;
 
 /// As the operator has it.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// Says how much was tried, to people who run all tests: what `println!` writes is shown of a test that fails only.
+fn say(text: &str) {
+    std::io::stdout().write_all(format!("{text}\n").as_bytes()).unwrap();
+}
 
 /// Runs a simulation on this thread. Time stands still while anything can be done.
 fn simulate<T>(future: impl Future<Output = T>) -> T {

@@ -17,7 +17,7 @@ use crate::server::objects::{ChangeKind, Key};
 use crate::server::resource::Resource;
 use crate::sweep::in_parallel;
 use crate::world::{NAMESPACE, World, condition};
-use crate::{seed, simulate};
+use crate::{say, seed, simulate};
 
 const RUN: &str = "told";
 /// All attempts with their waits.
@@ -267,6 +267,7 @@ fn whatever_write_goes_wrong_everybody_is_told_under_one_id_and_the_result_stays
         found.extend(differences(&calm.end, &told.end));
         (!found.is_empty()).then(|| format!("{fault:?} at write {write} ({}): {found:#?}", calm.writes[write - 1]))
     });
-    println!("swept {} writes x {}: {} differences", calm.writes.len(), faults.len(), found.len());
+    let (writes, kinds) = (calm.writes.len(), faults.len());
+    say(&format!("swept {writes} writes x {kinds} of a run that tells of its end: {} differences", found.len()));
     assert!(found.is_empty(), "{found:#?}");
 }

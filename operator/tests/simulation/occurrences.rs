@@ -17,7 +17,7 @@ use crate::server::objects::{ChangeKind, Deletion, Key};
 use crate::server::resource::Resource;
 use crate::sweep::in_parallel;
 use crate::world::{NAMESPACE, World, condition};
-use crate::{seed, simulate};
+use crate::{say, seed, simulate};
 
 /// Histories of faults that are tried.
 const HISTORIES: u64 = 40;
@@ -199,11 +199,11 @@ fn an_event_that_is_told_again_over_any_crash_starts_one_run() {
         });
         (!problems.is_empty()).then(|| format!("seed {seed}, {shown}: {problems:#?}"))
     });
-    println!(
+    say(&format!(
         "{HISTORIES} histories of {EVENTS} events, each told three times, seed {}: {} differences",
         seed(),
         found.len()
-    );
+    ));
     found.iter().take(5).for_each(|text| println!("{text}"));
     assert!(found.is_empty());
 }

@@ -16,7 +16,7 @@ use crate::server::Server;
 use crate::server::line::{Fault, Faults, Line};
 use crate::sweep::in_parallel;
 use crate::world::{World, condition};
-use crate::{seed, simulate};
+use crate::{say, seed, simulate};
 
 /// How many histories are tried; `PINTAIL_HISTORIES` asks for others.
 const HISTORIES: u64 = 30;
@@ -195,7 +195,7 @@ fn whatever_goes_wrong_the_outcome_is_the_same() {
         (!found.is_empty()).then(|| format!("seed {seed} ({}, {:?}): {found:#?}", case.example.name, case.faults))
     });
     let histories = seeds.len();
-    println!("{histories} histories of mixed faults from seed {}: {} differences", seed(), found.len());
+    say(&format!("{histories} histories of mixed faults from seed {}: {} differences", seed(), found.len()));
     found.iter().take(10).for_each(|text| println!("{text}"));
     assert!(found.is_empty());
 }

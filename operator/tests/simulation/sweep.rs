@@ -10,7 +10,7 @@ use crate::examples::{Example, examples};
 use crate::kubelet::script::Script;
 use crate::server::line::{Fault, Faults};
 use crate::world::World;
-use crate::{seed, simulate};
+use crate::{say, seed, simulate};
 
 const FAULTS: [Fault; 3] = [Fault::StopBefore, Fault::StopAfter, Fault::LoseReply];
 
@@ -82,7 +82,7 @@ fn every_write_can_go_wrong_and_the_end_is_the_same() {
     });
     let (writes, kinds) = (cases.len() / FAULTS.len(), FAULTS.len());
     let (examples, seed, count) = (examples.len(), script.seed, found.len());
-    println!("swept {writes} writes x {kinds} of {examples} examples, seed {seed}: {count} differences");
+    say(&format!("swept {writes} writes x {kinds} of {examples} examples, seed {seed}: {count} differences"));
     found.iter().take(10).for_each(|text| println!("{text}"));
     assert!(found.is_empty());
 }
