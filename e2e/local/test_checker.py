@@ -224,6 +224,15 @@ def test_a_check_that_never_ends_is_ended(checker):
     assert is_right(checker.check(RIGHT))
 
 
+def test_a_check_that_the_machine_did_not_let_run_is_to_be_asked_for_again(checker):
+    assert is_right(checker.check(RIGHT))
+    (worker,) = checker.workers()
+    os.kill(worker, signal.SIGSTOP)
+    status, text = checker.check(RIGHT)
+    assert status == 503 and "of which the machine gave it 0 ms to run" in text, text
+    assert is_right(checker.check(RIGHT))
+
+
 def test_too_much_sql_is_refused_unread(checker):
     connection = http.client.HTTPConnection(checker.address, timeout=BOUND_SECONDS)
     connection.putrequest("POST", "/v1/check")

@@ -20,6 +20,8 @@ use crate::failure::TaskFailure;
 const MEMORY_BYTES: u64 = 768 << 20;
 /// Of one check. Two hundred tasks take a second; an API server waits for ten.
 pub(super) const CHECK_TIME: Duration = Duration::from_secs(5);
+/// A worker that got less of a processor than this in that time was not slow: the machine was.
+const LEAST_PROCESSOR_TIME: Duration = Duration::from_secs(1);
 /// To start DuckDB on a machine that is busy.
 const START_TIME: Duration = Duration::from_secs(20);
 /// The columns of a thousand results and where they come from take a few MiB.
@@ -111,7 +113,7 @@ fn answer(checker: &mut Checker, request: &[u8]) -> Answer {
 /// A worker, from the server's side. It ends when it is dropped.
 pub(super) struct Worker {
     // Held to end with it.
-    _child: Child,
+    child: Child,
     input: ChildStdin,
     output: ChildStdout,
     checks_left: u32,
@@ -133,7 +135,7 @@ impl Worker {
             return Err(cannot(&"it has no pipes"));
         };
         match timeout(START_TIME, output.read_u8()).await {
-            Ok(Ok(READY)) => Ok(Self { _child: child, input, output, checks_left: CHECKS_OF_A_WORKER }),
+            Ok(Ok(READY)) => Ok(Self { child, input, output, checks_left: CHECKS_OF_A_WORKER }),
             Ok(Ok(_)) => Err(cannot(&"it speaks of something else")),
             Ok(Err(error)) => Err(cannot(&error)),
             Err(_) => Err(cannot(&"it takes too long")),
@@ -142,16 +144,14 @@ impl Worker {
 
     /// Asks, and gives the worker back where it can be asked again.
     pub async fn ask(mut self, request: &[u8]) -> (Option<Self>, Result<Bytes, NotChecked>) {
+        let before = self.processor_time();
         let answer = match timeout(CHECK_TIME, self.exchange(request)).await {
             Ok(Ok(answer)) => answer,
             Ok(Err(_)) => {
                 let why = "the check needed more memory than there is for one, or brought the checker down".to_owned();
                 return (None, Err(NotChecked::Failed(why)));
             }
-            Err(_) => {
-                let why = format!("the check took more than {} seconds", CHECK_TIME.as_secs());
-                return (None, Err(NotChecked::Failed(why)));
-            }
+            Err(_) => return (None, Err(self.too_long(before))),
         };
         self.checks_left = self.checks_left.saturating_sub(1);
         match answer {
@@ -163,6 +163,28 @@ impl Worker {
             // What state it is in is not known.
             Answer::Failed(why) => (None, Err(NotChecked::Failed(why))),
         }
+    }
+
+    /// Why there is no answer in time; `before` is the worker's processor time when it was asked.
+    fn too_long(&self, before: Option<Duration>) -> NotChecked {
+        let why = format!("the check took more than {} seconds", CHECK_TIME.as_secs());
+        let used = self.processor_time().zip(before).map(|(now, before)| now.saturating_sub(before));
+        match used.filter(|used| *used < LEAST_PROCESSOR_TIME) {
+            Some(used) => {
+                NotChecked::Unavailable(format!("{why}, of which the machine gave it {} ms to run", used.as_millis()))
+            }
+            None => NotChecked::Failed(why),
+        }
+    }
+
+    /// Of a processor, since it started: proc_pid_stat(5). None where it is gone.
+    fn processor_time(&self) -> Option<Duration> {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id()?)).ok()?;
+        // The name before may hold anything; of what follows it user and system time are the 12th and 13th.
+        let (_, fields) = stat.rsplit_once(')')?;
+        let ticks: u64 = fields.split_whitespace().skip(11).take(2).filter_map(|field| field.parse::<u64>().ok()).sum();
+        // Linux gives hundredths of a second to programs, whatever its own clock.
+        Some(Duration::from_millis(ticks * 10))
     }
 
     async fn exchange(&mut self, request: &[u8]) -> std::io::Result<Answer> {
