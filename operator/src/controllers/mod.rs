@@ -40,6 +40,7 @@ use tracing::Instrument;
 
 use crate::{Context, Reconciled, Scope};
 use error::ReconcileError;
+use execution::Stage;
 use unit::{Kind, Unit};
 use work_queue::{Action, Key, WorkQueue};
 
@@ -130,7 +131,7 @@ async fn follow(unit: &Unit) {
                 let uid = execution.uid().unwrap_or_default();
                 unit.memory.forget(&uid);
                 unit.context.metrics.execution_inactive(&uid);
-            } else if execution.data.pointer("/status/resolved").is_some() {
+            } else if execution::stage(execution) == Stage::Running {
                 unit.executions.enqueue_begun(&within(execution), &execution.name_any());
             } else {
                 all(execution, &within(execution), &unit.executions);

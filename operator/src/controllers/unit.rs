@@ -22,6 +22,7 @@ use tokio::sync::watch;
 use super::agent::{Agents, is_agent};
 use super::checks::Checks;
 use super::execution::memory::Memory;
+use super::execution::{Stage, stage};
 use super::launch::known::{Launches, PlanRuns, Waiting};
 use super::object::decode;
 use super::pods::{PodCache, trim};
@@ -272,9 +273,7 @@ impl Unit {
     /// Executions that have not started: what they wait for may be there now.
     pub fn enqueue_waiting(&self, namespace: &str) {
         for object in self.executions.within(namespace) {
-            if object.data.pointer("/status/resolved").is_none()
-                && object.data.pointer("/status/completionTime").is_none()
-            {
+            if stage(&object) == Stage::Waiting {
                 self.executions.enqueue(namespace, &object.name_any());
             }
         }

@@ -64,7 +64,7 @@ pub async fn reconcile(unit: Arc<Unit>, object: Arc<DynamicObject>) -> Result<Ac
 async fn show_trouble(unit: &Unit, object: &DynamicObject, remembered: &mut Remembered, error: &ReconcileError) {
     let Some((reason, message)) = status::trouble(error, remembered.failures) else { return };
     let Ok(execution) = decode::<api::Execution>(object) else { return };
-    if version(object) < remembered.version || matches!(stage(&execution), Stage::Ended) {
+    if version(object) < remembered.version || matches!(stage(object), Stage::Ended) {
         return;
     }
     let status = status::held_up(&execution, reason, &message, unit.context.clock.now());
@@ -94,25 +94,26 @@ async fn advance(unit: &Unit, object: &DynamicObject, remembered: &mut Remembere
     };
     let (name, uid) = (object.name_any(), object.uid().unwrap_or_default());
     let subject = Subject { object, execution, namespace, name, uid };
-    match stage(&subject.execution) {
+    match stage(&subject.object) {
         Stage::Waiting => start::reconcile(unit, subject, remembered).await,
         Stage::Running => drive::reconcile(unit, subject, remembered).await,
         Stage::Ended => finish::reconcile(unit, subject, remembered).await,
     }
 }
 
-enum Stage {
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stage {
     /// Nothing is pinned yet.
     Waiting,
     Running,
     Ended,
 }
 
-fn stage(execution: &api::Execution) -> Stage {
-    let status = execution.status.as_ref();
-    if status.is_some_and(|status| status.completion_time.is_some()) {
+pub fn stage(execution: &DynamicObject) -> Stage {
+    let has = |path: &str| execution.data.pointer(path).is_some_and(|found| !found.is_null());
+    if has("/status/completionTime") {
         Stage::Ended
-    } else if status.is_some_and(|status| status.resolved.is_some()) {
+    } else if has("/status/resolved") {
         Stage::Running
     } else {
         Stage::Waiting
@@ -147,4 +148,23 @@ fn until(at: Timestamp, now: Timestamp) -> Duration {
 
 fn later(at: Timestamp, wait: Duration) -> Timestamp {
     at.checked_add(wait).unwrap_or(Timestamp::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_run_that_has_ended_is_not_in_the_middle_of_anything() {
+        let resource = kube::api::ApiResource::erase::<api::Execution>(&());
+        let with = |status: serde_json::Value| {
+            let mut object = DynamicObject::new("e", &resource);
+            object.data = serde_json::json!({ "status": status });
+            stage(&object)
+        };
+        assert_eq!(with(serde_json::json!({})), Stage::Waiting);
+        assert_eq!(with(serde_json::json!({ "resolved": {} })), Stage::Running);
+        let ended = serde_json::json!({ "resolved": {}, "completionTime": "2026-11-20T12:00:00Z" });
+        assert_eq!(with(ended), Stage::Ended);
+    }
 }
