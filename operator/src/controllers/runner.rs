@@ -32,14 +32,15 @@ pub enum OrderText {
     Object(String),
 }
 
-pub fn pod_security() -> PodSecurityContext {
+/// `mounts_others` where it has volumes that do not begin empty: what is in those, the runner's group may use.
+pub fn pod_security(mounts_others: bool) -> PodSecurityContext {
     PodSecurityContext {
         run_as_non_root: Some(true),
         run_as_user: Some(USER),
         run_as_group: Some(USER),
-        fs_group: Some(USER),
+        fs_group: mounts_others.then_some(USER),
         // Large volumes are not walked through at every start.
-        fs_group_change_policy: Some("OnRootMismatch".to_owned()),
+        fs_group_change_policy: mounts_others.then(|| "OnRootMismatch".to_owned()),
         seccomp_profile: Some(SeccompProfile { type_: "RuntimeDefault".to_owned(), localhost_profile: None }),
         ..PodSecurityContext::default()
     }

@@ -157,7 +157,7 @@ fn spec(wanted: &Wanted, text: &OrderText, settings: &Settings) -> PodSpec {
         automount_service_account_token: Some(false),
         enable_service_links: Some(false),
         image_pull_secrets: pull_secrets(settings),
-        security_context: Some(pod_security()),
+        security_context: Some(pod_security(true)),
         tolerations: Some(["not-ready", "unreachable"].map(toleration).into()),
         ..PodSpec::default()
     }

@@ -108,8 +108,6 @@ fn labels(parts: &PodParts) -> BTreeMap<String, String> {
         (NAME_LABEL, "pintail-task".to_owned()),
         (MANAGED_BY_LABEL, MANAGED_BY.to_owned()),
         (EXECUTION_UID_LABEL, parts.owner.uid.to_owned()),
-        ("pintail.dev/workflow-digest", label_digest(&[&parts.order.identity.workflow])),
-        ("pintail.dev/task-digest", label_digest(&[&parts.order.identity.task])),
     ];
     labels.extend(own.map(|(key, value)| (key.to_owned(), value)));
     labels
@@ -148,7 +146,7 @@ fn spec(parts: &PodParts) -> PodSpec {
         priority_class_name: options.priority_class_name.clone(),
         image_pull_secrets: pull_secrets(parts.settings),
         affinity: None::<Affinity>,
-        security_context: Some(pod_security()),
+        security_context: Some(pod_security(!claims.is_empty())),
         ..PodSpec::default()
     }
 }
@@ -168,8 +166,6 @@ fn container(parts: &PodParts, claims: &BTreeMap<&str, bool>) -> Container {
         env_from: store_secret(parts.settings),
         resources: Some(resources(&parts.order.resources)),
         security_context: Some(container_security()),
-        termination_message_path: Some("/dev/termination-log".to_owned()),
-        termination_message_policy: Some("File".to_owned()),
         volume_mounts: Some(std::iter::once(scratch_mount()).chain(mounts).collect()),
         ..Container::default()
     }
