@@ -107,7 +107,10 @@ async fn follow(unit: &Unit) {
     );
     let connections = unit.follow(
         &unit.connections,
-        |connection, _| all(connection, &within(connection), &unit.connections),
+        |connection, _| {
+            unit.forget_connections_of(&within(connection));
+            all(connection, &within(connection), &unit.connections);
+        },
         |namespace| {
             let workflows = unit.workflows.within(namespace);
             workflows.iter().for_each(|workflow| all(workflow, namespace, &unit.workflows));

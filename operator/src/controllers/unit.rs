@@ -1,7 +1,7 @@
 //! One part of the cluster that is looked after by itself: all of it, or one namespace of a list. References never leave a
 //! namespace, so neither does anything here leave its unit.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -124,6 +124,8 @@ pub struct Unit {
     pub pods: PodCache,
     pub memory: Memory,
     pub checks: Checks,
+    /// By namespace: every step of every run needs them.
+    decoded_connections: Mutex<HashMap<String, Connections>>,
     /// Held for reading from when a revision is made sure of until a status names it; for writing to collect revisions.
     pub revisions: tokio::sync::RwLock<()>,
 }
@@ -145,6 +147,7 @@ impl Unit {
             pods: PodCache::default(),
             memory: Memory::default(),
             checks: Checks::default(),
+            decoded_connections: Mutex::default(),
             revisions: tokio::sync::RwLock::new(()),
         }
     }
@@ -180,11 +183,21 @@ impl Unit {
     /// The Connections of a namespace that can be read, by their SQL names, once they are known.
     pub async fn connections_of(&self, namespace: &str) -> Connections {
         self.connections.wait_until_ready().await;
+        // Held while they are read: whoever forgets them has changed what is read before.
+        let mut decoded = self.decoded_connections.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(connections) = decoded.get(namespace) {
+            return connections.clone();
+        }
         let readable = self.connections.within(namespace).into_iter().filter_map(|object| {
             let connection: api::Connection = decode(&object).ok()?;
             Some((sql_name(&object.name_any()), Arc::new(connection)))
         });
-        readable.collect()
+        decoded.entry(namespace.to_owned()).or_insert_with(|| readable.collect()).clone()
+    }
+
+    /// Connections of a namespace have changed.
+    pub fn forget_connections_of(&self, namespace: &str) {
+        self.decoded_connections.lock().unwrap_or_else(PoisonError::into_inner).remove(namespace);
     }
 
     /// Keeps the objects of a kind known, and hands each that changes to `changed`, once it can be read as it is then; with

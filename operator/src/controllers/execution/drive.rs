@@ -1,5 +1,6 @@
 //! A run under way: what was seen goes in, pods and writes come out.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures::{StreamExt, stream};
@@ -40,7 +41,7 @@ const SMALL_CHANGE_WAITS: Duration = Duration::from_secs(1);
 pub async fn begin(
     unit: &Unit,
     subject: Subject,
-    object: DynamicObject,
+    object: Arc<DynamicObject>,
     remembered: &mut Remembered,
     run: Run,
     written: api::ExecutionStatus,
@@ -63,8 +64,9 @@ pub async fn reconcile(unit: &Unit, subject: Subject, remembered: &mut Remembere
 
 /// What is remembered holds as long as nobody else has written the status.
 fn refit(mut driven: Box<Driven>, subject: &Subject) -> Option<Box<Driven>> {
-    let same = driven.object.data.get("status") == subject.object.data.get("status");
-    driven.object = subject.object.clone();
+    let same = version(&*driven.object) == version(&*subject.object)
+        || driven.object.data.get("status") == subject.object.data.get("status");
+    driven.object = Arc::clone(&subject.object);
     same.then_some(driven)
 }
 
@@ -243,6 +245,12 @@ async fn save(
     driven: &mut Driven,
 ) -> Result<Option<Timestamp>, ReconcileError> {
     let now = unit.context.clock.now();
+    // What has changed is found out when it may be written.
+    let not_before = later(driven.written_at, spacing(&driven.written, driven.write_took));
+    if now < not_before {
+        driven.unwritten_since.get_or_insert(now);
+        return Ok(Some(not_before));
+    }
     let waiting = driven.waiting.clone();
     let mut shown = Shown::new(&subject.execution, now);
     shown.waiting = waiting.iter().map(|(task, waiting)| (*task, waiting)).collect();
@@ -258,18 +266,15 @@ async fn save(
         return Ok(None);
     }
     let unwritten_since = *driven.unwritten_since.get_or_insert(now);
-    let mut due = later(driven.written_at, spacing(&status, driven.write_took));
-    if change == Change::Small {
-        due = due.max(later(unwritten_since, SMALL_CHANGE_WAITS));
-    }
-    if now < due {
+    let due = later(unwritten_since, SMALL_CHANGE_WAITS);
+    if change == Change::Small && now < due {
         return Ok(Some(due));
     }
     let written = write(unit, subject, driven, &mut status, &shown).await?;
     driven.write_took = elapsed(now, unit.context.clock.now());
     if let Some(written) = written {
         remembered.version = version(&written);
-        driven.object = written;
+        driven.object = Arc::new(written);
     }
     for happened in happened(&driven.written, &status) {
         event::record(&unit.context, &driven.object, &happened).await;

@@ -1,5 +1,6 @@
 //! A run that has ended: what it published, its record, and what is tidied up.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -48,8 +49,8 @@ pub async fn conclude(
         status::fail(&mut status, Reason::PublishFailed, message, &shown);
     }
     let written = write(unit, subject, &driven, &mut status, &shown).await?;
-    let object = written.unwrap_or_else(|| driven.object.clone());
-    remembered.version = version(&object);
+    let object = written.map_or_else(|| Arc::clone(&driven.object), Arc::new);
+    remembered.version = version(&*object);
     for happened in happened(&driven.written, &status) {
         event::record(&unit.context, &object, &happened).await;
     }

@@ -30,7 +30,7 @@ struct HistoryRecord {
 /// Writes the record of a run that has ended. Repeating it does no harm: the content is the same.
 pub async fn write(store: &Store, subject: &Subject) -> Result<(), ReconcileError> {
     let other = |error: String| ReconcileError::Other(format!("cannot write the history of the run: {error}"));
-    let mut execution = subject.execution.clone();
+    let mut execution = api::Execution::clone(&subject.execution);
     // These change with every write and say nothing of the run.
     execution.metadata.managed_fields = None;
     execution.metadata.resource_version = None;

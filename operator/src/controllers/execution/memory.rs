@@ -1,7 +1,7 @@
 //! What is remembered of Executions between reconciles. All of it can be found out anew.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -41,6 +41,8 @@ pub struct Remembered {
     pub read_live: bool,
     /// Reconciles in a row that failed.
     pub failures: u32,
+    /// As it was decoded last, with the version of which it is.
+    pub decoded: Option<(u64, Arc<api::Execution>)>,
     pub driven: Option<Box<Driven>>,
     /// By notification: its attempt whose pod was asked for, and when.
     pub told: HashMap<usize, (u32, Timestamp)>,
@@ -52,7 +54,7 @@ pub struct Remembered {
 pub struct Driven {
     pub run: Run,
     /// As it was written or seen last.
-    pub object: DynamicObject,
+    pub object: Arc<DynamicObject>,
     /// As it was written last.
     pub written: api::ExecutionStatus,
     pub written_at: Timestamp,
@@ -71,7 +73,7 @@ pub struct Driven {
 }
 
 impl Driven {
-    pub fn new(run: Run, object: DynamicObject, written: api::ExecutionStatus, written_at: Timestamp) -> Self {
+    pub fn new(run: Run, object: Arc<DynamicObject>, written: api::ExecutionStatus, written_at: Timestamp) -> Self {
         Self {
             run,
             object,

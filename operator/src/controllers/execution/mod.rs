@@ -30,8 +30,8 @@ use memory::Remembered;
 
 /// An Execution and what was remembered of it while it is reconciled.
 struct Subject {
-    object: DynamicObject,
-    execution: api::Execution,
+    object: Arc<DynamicObject>,
+    execution: Arc<api::Execution>,
     namespace: String,
     name: String,
     uid: String,
@@ -76,7 +76,11 @@ async fn show_trouble(unit: &Unit, object: &DynamicObject, remembered: &mut Reme
     }
 }
 
-async fn advance(unit: &Unit, object: &DynamicObject, remembered: &mut Remembered) -> Result<Action, ReconcileError> {
+async fn advance(
+    unit: &Unit,
+    object: &Arc<DynamicObject>,
+    remembered: &mut Remembered,
+) -> Result<Action, ReconcileError> {
     let Some(object) = newest(unit, object, remembered).await? else { return Ok(Action::await_change()) };
     if object.meta().deletion_timestamp.is_some() {
         // Its pods go with it, by their owner reference.
@@ -84,7 +88,7 @@ async fn advance(unit: &Unit, object: &DynamicObject, remembered: &mut Remembere
         return Ok(Action::await_change());
     }
     let namespace = object.namespace().unwrap_or_default();
-    let execution: api::Execution = match decode(&object) {
+    let execution = match decoded(&object, remembered) {
         Ok(execution) => execution,
         Err(cause) => {
             let objects = unit.api(&unit.executions, &namespace);
@@ -99,6 +103,21 @@ async fn advance(unit: &Unit, object: &DynamicObject, remembered: &mut Remembere
         Stage::Running => drive::reconcile(unit, subject, remembered).await,
         Stage::Ended => finish::reconcile(unit, subject, remembered).await,
     }
+}
+
+/// The object as an Execution: while it runs it is looked at several times for each of its versions.
+fn decoded(object: &DynamicObject, remembered: &mut Remembered) -> Result<Arc<api::Execution>, String> {
+    let version = version(object);
+    if let Some((of, execution)) = &remembered.decoded
+        && *of == version
+        && version > 0
+    {
+        return Ok(Arc::clone(execution));
+    }
+    let execution = Arc::new(decode(object)?);
+    // Of runs under way alone: of others there may be thousands.
+    remembered.decoded = (stage(object) == Stage::Running).then(|| (version, Arc::clone(&execution)));
+    Ok(execution)
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -123,21 +142,21 @@ pub fn stage(execution: &DynamicObject) -> Stage {
 /// The newest that is known of the object: a view that is older than what was written is not looked at.
 async fn newest(
     unit: &Unit,
-    seen: &DynamicObject,
+    seen: &Arc<DynamicObject>,
     remembered: &mut Remembered,
-) -> Result<Option<DynamicObject>, ReconcileError> {
-    let mut object = seen.clone();
+) -> Result<Option<Arc<DynamicObject>>, ReconcileError> {
+    let mut object = Arc::clone(seen);
     if std::mem::take(&mut remembered.read_live) {
         let objects = unit.api(&unit.executions, &seen.namespace().unwrap_or_default());
         let name = seen.name_any();
         let live = objects.get_opt(&name).await.attempted(|| format!("read Execution {name}"))?;
         let Some(live) = live.filter(|live| live.uid() == seen.uid()) else { return Ok(None) };
-        object = live;
+        object = Arc::new(live);
     }
-    if version(&object) >= remembered.version {
+    if version(&*object) >= remembered.version {
         return Ok(Some(object));
     }
-    Ok(remembered.driven.as_ref().map(|driven| driven.object.clone()))
+    Ok(remembered.driven.as_ref().map(|driven| Arc::clone(&driven.object)))
 }
 
 /// How long until `at`; a little more than nothing where it is past.

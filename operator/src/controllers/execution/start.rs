@@ -1,5 +1,6 @@
 //! Before a run starts: what it waits for, and what it is pinned to.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -319,8 +320,8 @@ async fn pin(
         }
         written => written?,
     };
-    let object = written.unwrap_or_else(|| subject.object.clone());
-    remembered.version = version(&object);
+    let object = written.map_or_else(|| Arc::clone(&subject.object), Arc::new);
+    remembered.version = version(&*object);
     let revision = &run.plan.revision;
     let started = Happened {
         reason: "Started",
