@@ -52,9 +52,15 @@ pub struct Kubelet {
 }
 
 /// Times between the end of a step and the sight of the next one's pod, in order of length.
+#[derive(Clone, Default)]
 pub struct Gaps(Vec<Duration>);
 
 impl Gaps {
+    pub fn add(&mut self, other: Self) {
+        self.0.extend(other.0);
+        self.0.sort();
+    }
+
     pub fn percentile(&self, percent: usize) -> Duration {
         let index = self.0.len().saturating_sub(1) * percent / 100;
         self.0.get(index).copied().unwrap_or_default()

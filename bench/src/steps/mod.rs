@@ -34,10 +34,11 @@ const RIVALS: [&str; 2] = ["null", "null-same-pods"];
 
 /// Steps of a chain, each with the one before as its input.
 const STEPS: usize = 10;
-/// Rounds of either rival, taken in turn.
-const ROUNDS: usize = 7;
-/// Chains of a round, one after another.
-const CHAINS_ALONE: usize = 5;
+/// Rounds of single chains.
+const ROUNDS: usize = 9;
+/// Chains of a round, one after another: one of each controller in turn, since the speed of machines changes from second to
+/// second.
+const CHAINS_ALONE: usize = 8;
 /// Chains of a round, all at once.
 const CHAINS_TOGETHER: usize = 500;
 /// Rounds with many chains: each has 5,000 tasks.
@@ -62,113 +63,137 @@ async fn compare() -> Result<(), Failure> {
     let nulls = nulls.collect::<Result<Vec<_>, _>>()?;
 
     println!("Steps: chains of {STEPS} tasks, from the end of a step to the pod of the next");
+    let sides = Sides { operator: &operator, nulls: &nulls, kubelet: &kubelet };
     for (chains, together, rounds) in [(CHAINS_ALONE, false, ROUNDS), (CHAINS_TOGETHER, true, ROUNDS_TOGETHER)] {
-        let (mut ours, mut theirs) = (Side::default(), RIVALS.map(|_| Side::default()));
-        for round in 0..=rounds {
-            let name = format!("{}{round}", if together { "t" } else { "a" });
-            let measured_ours = Round::of_operator(&operator, &kubelet, &name, chains, together).await?;
-            let mut measured_theirs = Vec::new();
-            for null in &nulls {
-                measured_theirs.push(Round::of_null(null, &kubelet, &name, chains, together).await?);
-            }
-            // The first is to warm up.
-            if round > 0 {
-                ours.rounds.push(measured_ours);
-                theirs.iter_mut().zip(measured_theirs).for_each(|(side, measured)| side.rounds.push(measured));
-            }
+        // The first is to warm up.
+        sides.round(if together { "tw" } else { "aw" }, chains, together).await?;
+        let mut measured = Vec::new();
+        for round in 0..rounds {
+            measured
+                .push(sides.round(&format!("{}{round}", if together { "t" } else { "a" }), chains, together).await?);
         }
-        print(chains, together, &ours, &theirs);
+        print(chains, together, &steady(measured));
     }
     println!("  requests a task by the operator: {}", operator.requests_per_task(kubelet.finished(OPERATOR)).await?);
     println!("  bytes stored a task: {}", operator.stored_bytes_per_task().await?);
     Ok(())
 }
 
+/// The operator, then each rival.
+type Round = Vec<Measured>;
+
+struct Sides<'a> {
+    operator: &'a Operator,
+    nulls: &'a [Null],
+    kubelet: &'a Kubelet,
+}
+
+impl Sides<'_> {
+    async fn round(&self, name: &str, chains: usize, together: bool) -> Result<Round, Failure> {
+        let names: Vec<String> = (0..chains).map(|chain| format!("{name}-{chain}")).collect();
+        let mut round = vec![Measured::default(); 1 + self.nulls.len()];
+        for names in names.chunks(if together { chains } else { 1 }) {
+            let mut measured = vec![self.of_operator(names).await?];
+            for null in self.nulls {
+                measured.push(self.of_null(null, names).await?);
+            }
+            round.iter_mut().zip(measured).for_each(|(sum, measured)| sum.add(measured));
+        }
+        Ok(round)
+    }
+
+    async fn of_operator(&self, names: &[String]) -> Result<Measured, Failure> {
+        let (before, start) = (self.operator.process.usage()?, Instant::now());
+        self.operator.submit(names).await?;
+        self.operator.wait(names).await?;
+        let makespan = start.elapsed();
+        // What it does after the end is not to burden whoever comes next.
+        self.operator.wait_until_recorded(names).await?;
+        let usage = self.operator.process.usage()?.since(before);
+        Ok(Measured { gaps: self.kubelet.take_gaps(OPERATOR), makespan, usage, tasks: names.len() * STEPS })
+    }
+
+    async fn of_null(&self, null: &Null, names: &[String]) -> Result<Measured, Failure> {
+        let (before, start) = (null.process.usage()?, Instant::now());
+        null.submit(names).await?;
+        self.kubelet.wait_for_steps(null.rival, names.len() * STEPS).await?;
+        let (makespan, usage) = (start.elapsed(), null.process.usage()?.since(before));
+        null.delete_pods().await?;
+        Ok(Measured { gaps: self.kubelet.take_gaps(null.rival), makespan, usage, tasks: names.len() * STEPS })
+    }
+}
+
+/// Leaves out rounds in which the machine was another than in most: the first rival took a quarter more or less.
+fn steady(rounds: Vec<Round>) -> Vec<Round> {
+    let floor = |round: &Round| round.get(1).map_or(0.0, |null| null.gaps.percentile(50).as_secs_f64());
+    let usual = median(rounds.iter().map(floor)).middle;
+    let (steady, others): (Vec<_>, Vec<_>) =
+        rounds.into_iter().partition(|round| (floor(round) - usual).abs() <= usual / 4.0);
+    if !others.is_empty() {
+        println!(
+            "  {} rounds are left out: the null controller's gap was not within a quarter of its median",
+            others.len()
+        );
+    }
+    steady
+}
+
 /// What one controller took for one round.
-struct Round {
+#[derive(Clone, Default)]
+struct Measured {
     gaps: Gaps,
     makespan: Duration,
     usage: Usage,
     tasks: usize,
 }
 
-impl Round {
-    async fn of_operator(
-        operator: &Operator,
-        kubelet: &Kubelet,
-        name: &str,
-        chains: usize,
-        together: bool,
-    ) -> Result<Self, Failure> {
-        let (before, start) = (operator.process.usage()?, Instant::now());
-        let names: Vec<String> = (0..chains).map(|chain| format!("{name}-{chain}")).collect();
-        if together {
-            operator.submit(&names).await?;
-            operator.wait(&names).await?;
-        } else {
-            for name in names.chunks(1) {
-                operator.submit(name).await?;
-                operator.wait(name).await?;
-            }
-        }
-        let usage = operator.process.usage()?.since(before);
-        Ok(Self { gaps: kubelet.take_gaps(OPERATOR), makespan: start.elapsed(), usage, tasks: chains * STEPS })
-    }
-
-    async fn of_null(
-        null: &Null,
-        kubelet: &Kubelet,
-        name: &str,
-        chains: usize,
-        together: bool,
-    ) -> Result<Self, Failure> {
-        let (before, start) = (null.process.usage()?, Instant::now());
-        let names: Vec<String> = (0..chains).map(|chain| format!("{name}-{chain}")).collect();
-        for names in names.chunks(if together { chains } else { 1 }) {
-            null.submit(names).await?;
-            kubelet.wait_for_steps(null.rival, names.len() * STEPS).await?;
-        }
-        let (makespan, usage) = (start.elapsed(), null.process.usage()?.since(before));
-        null.delete_pods().await?;
-        Ok(Self { gaps: kubelet.take_gaps(null.rival), makespan, usage, tasks: chains * STEPS })
+impl Measured {
+    fn add(&mut self, other: Self) {
+        self.gaps.add(other.gaps);
+        self.makespan += other.makespan;
+        self.usage.processor += other.usage.processor;
+        self.usage.memory_bytes = self.usage.memory_bytes.max(other.usage.memory_bytes);
+        self.tasks += other.tasks;
     }
 }
 
-/// All rounds of one controller.
-#[derive(Default)]
-struct Side {
-    rounds: Vec<Round>,
+struct Median {
+    middle: f64,
+    least: f64,
+    greatest: f64,
 }
 
-impl Side {
-    /// Of the rounds' values the median.
-    fn median(&self, value: impl Fn(&Round) -> f64) -> f64 {
-        let mut values: Vec<f64> = self.rounds.iter().map(value).collect();
-        values.sort_by(f64::total_cmp);
-        values.get(values.len() / 2).copied().unwrap_or_default()
-    }
+fn median(values: impl Iterator<Item = f64>) -> Median {
+    let mut values: Vec<f64> = values.collect();
+    values.sort_by(f64::total_cmp);
+    let at = |index: usize| values.get(index).copied().unwrap_or_default();
+    Median { middle: at(values.len() / 2), least: at(0), greatest: at(values.len().saturating_sub(1)) }
 }
 
-/// What a row shows of a round.
-type Value<'a> = &'a dyn Fn(&Round) -> f64;
+/// What a row shows of a controller's round.
+type Value<'a> = &'a dyn Fn(&Measured) -> f64;
 
-fn print(chains: usize, together: bool, ours: &Side, theirs: &[Side]) {
+/// Ratios are of each round, for one round is of one time.
+fn print(chains: usize, together: bool, rounds: &[Round]) {
     let how = if together { "at once" } else { "one after another" };
-    println!("  {chains} chains {how}, medians of {} rounds", ours.rounds.len());
+    println!(
+        "  {chains} chains {how}, medians of {} rounds, ratios of each round with the least and the greatest",
+        rounds.len()
+    );
     let milliseconds = |duration: Duration| duration.as_secs_f64() * 1e3;
     let rows: [(&str, &str, Value); 5] = [
-        ("gap, p50", "ms", &|round| milliseconds(round.gaps.percentile(50))),
-        ("gap, p99", "ms", &|round| milliseconds(round.gaps.percentile(99))),
-        ("makespan", "s", &|round| round.makespan.as_secs_f64()),
-        ("controller's processor time a task", "ms", &|round| milliseconds(round.usage.processor) / round.tasks as f64),
-        ("controller's greatest memory", "MiB", &|round| round.usage.memory_bytes as f64 / (1 << 20) as f64),
+        ("gap, p50", "ms", &|side| milliseconds(side.gaps.percentile(50))),
+        ("gap, p99", "ms", &|side| milliseconds(side.gaps.percentile(99))),
+        ("makespan", "s", &|side| side.makespan.as_secs_f64()),
+        ("controller's processor time a task", "ms", &|side| milliseconds(side.usage.processor) / side.tasks as f64),
+        ("controller's greatest memory", "MiB", &|side| side.usage.memory_bytes as f64 / (1 << 20) as f64),
     ];
     for (what, unit, value) in rows {
-        let ours = ours.median(value);
-        let theirs = RIVALS.iter().zip(theirs).map(|(rival, side)| {
-            let theirs = side.median(value);
-            format!("; {rival} {theirs:.2} {unit}, ratio {:.2}", ours / theirs)
+        let of = |side: usize| rounds.iter().map(move |round| round.get(side).map_or(f64::NAN, value));
+        let theirs = (1..).zip(RIVALS).map(|(side, rival)| {
+            let Median { middle, least, greatest } = median(of(0).zip(of(side)).map(|(ours, theirs)| ours / theirs));
+            format!("; {rival} {:.2} {unit}, ratio {middle:.2} ({least:.2} to {greatest:.2})", median(of(side)).middle)
         });
-        println!("    {what}: {ours:.2} {unit}{}", theirs.collect::<String>());
+        println!("    {what}: {:.2} {unit}{}", median(of(0)).middle, theirs.collect::<String>());
     }
 }

@@ -21,8 +21,15 @@ use super::{DEADLINE, STEPS};
 
 const NAMESPACE: &str = "default";
 
-/// By name of Execution: whether it succeeded, and what it says of itself.
-type Ends = BTreeMap<String, Result<(), Value>>;
+/// By name of Execution.
+type Ends = BTreeMap<String, End>;
+
+struct End {
+    /// Whether it succeeded, else what it says of itself.
+    outcome: Result<(), Value>,
+    /// Whether its record is in the store, so that nothing of it is left to do.
+    is_recorded: bool,
+}
 
 pub struct Operator {
     pub process: Process,
@@ -76,12 +83,21 @@ impl Operator {
 
     /// Waits until all of these have succeeded.
     pub async fn wait(&self, names: &[String]) -> Result<(), Failure> {
+        self.wait_for(names, |_| true).await
+    }
+
+    /// Waits until all of these are recorded as well.
+    pub async fn wait_until_recorded(&self, names: &[String]) -> Result<(), Failure> {
+        self.wait_for(names, |end| end.is_recorded).await
+    }
+
+    async fn wait_for(&self, names: &[String], is_far: impl Fn(&End) -> bool) -> Result<(), Failure> {
         let mut ends = self.ends.clone();
-        let all_known = |ends: &Ends| names.iter().all(|name| ends.contains_key(name));
+        let all_known = |ends: &Ends| names.iter().all(|name| ends.get(name).is_some_and(&is_far));
         let waited = tokio::time::timeout(DEADLINE, ends.wait_for(all_known)).await;
         let stuck = || format!("not all of {} Executions ended within {} s", names.len(), DEADLINE.as_secs());
         let ends = waited.map_err(|_| stuck())?.map_err(|error| error.to_string())?;
-        let failed = names.iter().find_map(|name| Some((name, ends.get(name)?.as_ref().err()?)));
+        let failed = names.iter().find_map(|name| Some((name, ends.get(name)?.outcome.as_ref().err()?)));
         failed.map_or(Ok(()), |(name, status)| Err(format!("Execution {name} failed: {status}")))
     }
 
@@ -141,12 +157,15 @@ async fn watch_ends(executions: Api<DynamicObject>, ends: watch::Sender<Ends>) {
     let mut seen = watcher(executions, watcher::Config::default()).default_backoff().applied_objects().boxed();
     while let Some(execution) = seen.next().await {
         let Ok(execution) = execution else { continue };
-        let end = match succeeded(&execution.data) {
+        let outcome = match succeeded(&execution.data) {
             Some("True") => Ok(()),
             Some("False") => Err(execution.data.clone()),
             _ => continue,
         };
-        ends.send_if_modified(|ends| ends.insert(execution.name_any(), end).is_none());
+        let is_recorded = execution.data["status"]["state"].is_null();
+        ends.send_modify(|ends| {
+            ends.insert(execution.name_any(), End { outcome, is_recorded });
+        });
     }
 }
 
