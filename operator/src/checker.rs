@@ -24,6 +24,9 @@ pub enum Unchecked {
     /// The checker is away or busy.
     #[error("the checker does not answer: {0}")]
     Later(String),
+    /// The checker got no time to check it.
+    #[error("{0}")]
+    Slow(String),
     /// It would not be otherwise if it were asked again.
     #[error("{0}")]
     Never(String),
@@ -85,6 +88,7 @@ fn understood(status: StatusCode, answer: &[u8]) -> Result<CheckResponse, Unchec
     let reason = reason.get(..reason.floor_char_boundary(REASON_BYTES)).unwrap_or_default().to_owned();
     match status {
         StatusCode::UNPROCESSABLE_ENTITY | StatusCode::PAYLOAD_TOO_LARGE => Err(Unchecked::Never(reason)),
+        StatusCode::GATEWAY_TIMEOUT => Err(Unchecked::Slow(reason)),
         // One that does not understand this build is about to be replaced.
         _ => Err(Unchecked::Later(format!("{reason} ({status})"))),
     }
@@ -124,6 +128,7 @@ mod tests {
             understood(StatusCode::UNPROCESSABLE_ENTITY, b"the check took more than 5 seconds\n"),
             Err(Unchecked::Never("the check took more than 5 seconds".to_owned()))
         );
+        assert_eq!(understood(StatusCode::GATEWAY_TIMEOUT, b"slow\n"), Err(Unchecked::Slow("slow".to_owned())));
         for (status, answer) in [(200, "nonsense"), (503, "others are being checked"), (400, "newer"), (404, "")] {
             let status = StatusCode::from_u16(status).unwrap();
             assert!(matches!(understood(status, answer.as_bytes()), Err(Unchecked::Later(_))), "{status}");

@@ -6,7 +6,7 @@
 //! ```
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use kube::ResourceExt;
@@ -28,6 +28,9 @@ use crate::{CheckerSettings, Unchecked};
 /// How long what takes too long to be checked is not tried again: a machine may have been slow, but whoever writes such SQL
 /// is not to keep the checker from the others.
 pub const NEVER_AGAIN: Duration = Duration::from_secs(600);
+/// How long what the checker got no time for is not tried again at first; then twice as long, each time, up to the other: SQL
+/// can also be made to sleep.
+const SLOW_AGAIN: Duration = Duration::from_secs(5);
 
 /// What is known of a workflow's SQL.
 #[derive(Clone, Debug)]
@@ -44,9 +47,23 @@ pub enum Examined {
     Not(Unchecked),
 }
 
-/// By namespace and name of the Workflow.
+/// Namespace and name of a Workflow.
+type Key = (String, String);
+
 #[derive(Default)]
-pub struct Checks(Mutex<BTreeMap<(String, String), Known>>);
+pub struct Checks {
+    known: Mutex<BTreeMap<Key, Known>>,
+    slow: Mutex<BTreeMap<Key, Slow>>,
+}
+
+/// What the checker got no time for. What was known before stays known.
+struct Slow {
+    /// As [`Known::key`].
+    key: String,
+    why: String,
+    until: Instant,
+    wait: Duration,
+}
 
 struct Known {
     /// Of everything that it follows from.
@@ -71,7 +88,9 @@ impl Known {
 
 impl Checks {
     pub fn forget(&self, namespace: &str, workflow: &str) {
-        self.known().remove(&(namespace.to_owned(), workflow.to_owned()));
+        let name = (namespace.to_owned(), workflow.to_owned());
+        self.known().remove(&name);
+        self.slow().remove(&name);
     }
 
     /// The datasets that the other Workflows of a namespace publish.
@@ -82,12 +101,24 @@ impl Checks {
     }
 
     fn find(&self, namespace: &str, workflow: &str, key: &str) -> Option<Result<Arc<Judgement>, Unchecked>> {
+        let (name, now) = ((namespace.to_owned(), workflow.to_owned()), Instant::now());
+        if let Some(slow) = self.slow().get(&name).filter(|slow| slow.key == key && now < slow.until) {
+            return Some(Err(Unchecked::Slow(slow.why.clone())));
+        }
         let known = self.known();
-        let known = known.get(&(namespace.to_owned(), workflow.to_owned())).filter(|known| known.key == key)?;
+        let known = known.get(&name).filter(|known| known.key == key)?;
         match &known.found {
             Found::Judged(judgement) => Some(Ok(Arc::clone(judgement))),
-            Found::Never(why, until) => (Instant::now() < *until).then(|| Err(Unchecked::Never(why.clone()))),
+            Found::Never(why, until) => (now < *until).then(|| Err(Unchecked::Never(why.clone()))),
         }
+    }
+
+    fn note_slow(&self, namespace: &str, workflow: &str, key: String, why: &str) {
+        let name = (namespace.to_owned(), workflow.to_owned());
+        let mut slow = self.slow();
+        let again = slow.get(&name).filter(|slow| slow.key == key);
+        let wait = again.map_or(SLOW_AGAIN, |slow| slow.wait.saturating_mul(2).min(NEVER_AGAIN));
+        slow.insert(name, Slow { key, why: why.to_owned(), until: Instant::now() + wait, wait });
     }
 
     /// Gives the datasets that are others than before.
@@ -95,13 +126,19 @@ impl Checks {
         let none = Publishers::new();
         let known = Known { key, found };
         let now = known.publishers().unwrap_or(&none).clone();
-        let before = self.known().insert((namespace.to_owned(), workflow.to_owned()), known);
+        let name = (namespace.to_owned(), workflow.to_owned());
+        self.slow().remove(&name);
+        let before = self.known().insert(name, known);
         let before = before.as_ref().and_then(Known::publishers).unwrap_or(&none);
         before.keys().chain(now.keys()).filter(|name| before.get(*name) != now.get(*name)).cloned().collect()
     }
 
-    fn known(&self) -> std::sync::MutexGuard<'_, BTreeMap<(String, String), Known>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    fn known(&self) -> MutexGuard<'_, BTreeMap<Key, Known>> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn slow(&self) -> MutexGuard<'_, BTreeMap<Key, Slow>> {
+        self.slow.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -181,9 +218,13 @@ pub async fn examine(
     let name = workflow.name_any();
     let Question { request, datasets, publishers, key, settled } =
         question(unit, namespace, workflow, plan, connections).await;
+    let not_now = |why: Unchecked, settled: String| match why {
+        Unchecked::Later(_) | Unchecked::Slow(_) if was_found_right(workflow, &settled) => Examined::AsBefore(settled),
+        why => Examined::Not(why),
+    };
     match unit.checks.find(namespace, &name, &key) {
         Some(Ok(judgement)) => return Examined::Judged { judgement, settled },
-        Some(Err(why)) => return Examined::Not(why),
+        Some(Err(why)) => return not_now(why, settled),
         None => {}
     }
     let (found, examined) = match checker.check(&request).await {
@@ -191,11 +232,15 @@ pub async fn examine(
             let judgement = Arc::new(judge(workflow, plan, connections, (&datasets, &publishers), &response));
             (Found::Judged(Arc::clone(&judgement)), Examined::Judged { judgement, settled })
         }
-        Err(Unchecked::Later(_)) if was_found_right(workflow, &settled) => return Examined::AsBefore(settled),
         Err(Unchecked::Never(why)) => {
             (Found::Never(why.clone(), Instant::now() + NEVER_AGAIN), Examined::Not(Unchecked::Never(why)))
         }
-        Err(why) => return Examined::Not(why),
+        Err(why) => {
+            if let Unchecked::Slow(why) = &why {
+                unit.checks.note_slow(namespace, &name, key, why);
+            }
+            return not_now(why, settled);
+        }
     };
     let changed = unit.checks.keep(namespace, &name, key, found);
     enqueue_readers(unit, namespace, &name, |dataset| changed.contains(dataset));
@@ -269,6 +314,23 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn what_got_no_time_is_asked_for_again_the_later_the_more_often_that_was_so() {
+        let checks = Checks::default();
+        let slow = || Some(Err(Unchecked::Slow("slow".to_owned())));
+        let mut waits = Vec::new();
+        for _ in 0..9 {
+            checks.note_slow("data", "w", "key".to_owned(), "slow");
+            let start = Instant::now();
+            assert_eq!(checks.find("data", "w", "another key"), None);
+            while checks.find("data", "w", "key") == slow() {
+                tokio::time::advance(Duration::from_secs(1)).await;
+            }
+            waits.push(start.elapsed().as_secs());
+        }
+        assert_eq!(waits, [5, 10, 20, 40, 80, 160, 320, 600, 600]);
+    }
 
     #[test]
     fn another_column_of_a_dataset_is_another_question_though_a_contract_hides_it() {

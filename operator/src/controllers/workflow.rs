@@ -58,7 +58,7 @@ pub async fn reconcile(unit: Arc<Unit>, object: Arc<DynamicObject>) -> Result<Ac
 fn again(workflow: &api::Workflow, examined: &Examined) -> Result<Action, ReconcileError> {
     match examined {
         // The later the more often it was asked in vain.
-        Examined::Not(Unchecked::Later(why)) => Err(ReconcileError::NotChecked(why.clone())),
+        Examined::Not(Unchecked::Later(why) | Unchecked::Slow(why)) => Err(ReconcileError::NotChecked(why.clone())),
         Examined::Not(Unchecked::Never(_)) => Ok(Action::requeue(checks::NEVER_AGAIN)),
         Examined::AsBefore(_) => Ok(Action::requeue(CONFIG_MAPS_AGAIN)),
         Examined::Unasked | Examined::Judged { .. } => {
@@ -110,6 +110,9 @@ pub fn finding(
         }
         Examined::Not(Unchecked::Later(why)) => {
             found(None, Reason::NotChecked, format!("the SQL is not checked yet: the checker does not answer: {why}"))
+        }
+        Examined::Not(Unchecked::Slow(why)) => {
+            found(None, Reason::NotChecked, format!("the SQL is not checked yet: {why}"))
         }
         Examined::Not(Unchecked::Never(why)) => {
             found(Some(false), Reason::NotChecked, format!("the SQL is not checked: {why}"))

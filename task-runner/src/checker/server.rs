@@ -79,7 +79,7 @@ async fn ask(checks: &Checks, request: &[u8]) -> Result<bytes::Bytes, NotChecked
         None => Worker::start().await?,
     };
     let (worker, response) = worker.ask(request).await;
-    if let Err(NotChecked::Failed(why)) = &response {
+    if let Err(NotChecked::Failed(why) | NotChecked::Slow(why)) = &response {
         checks.log.error(&format!("{why}; the next check has a new worker"));
     }
     // Whoever comes next need not wait for it.
@@ -95,6 +95,7 @@ fn said(why: &NotChecked) -> (StatusCode, String) {
         NotChecked::NotUnderstood(why) => (StatusCode::BAD_REQUEST, why.clone()),
         NotChecked::Failed(why) => (StatusCode::UNPROCESSABLE_ENTITY, why.clone()),
         NotChecked::Unavailable(why) => (StatusCode::SERVICE_UNAVAILABLE, why.clone()),
+        NotChecked::Slow(why) => (StatusCode::GATEWAY_TIMEOUT, why.clone()),
     }
 }
 

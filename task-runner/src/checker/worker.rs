@@ -47,6 +47,8 @@ pub(super) enum NotChecked {
     Failed(String),
     /// For reasons of this machine.
     Unavailable(String),
+    /// The worker got no time to run.
+    Slow(String),
 }
 
 /// Takes requests from standard input and answers on standard output, until there are no more.
@@ -171,7 +173,7 @@ impl Worker {
         let used = self.processor_time().zip(before).map(|(now, before)| now.saturating_sub(before));
         match used.filter(|used| *used < LEAST_PROCESSOR_TIME) {
             Some(used) => {
-                NotChecked::Unavailable(format!("{why}, of which the machine gave it {} ms to run", used.as_millis()))
+                NotChecked::Slow(format!("{why}, of which the machine gave it {} ms to run", used.as_millis()))
             }
             None => NotChecked::Failed(why),
         }
