@@ -134,7 +134,7 @@ async fn follow(unit: &Unit) {
                 let uid = execution.uid().unwrap_or_default();
                 unit.memory.forget(&uid);
                 unit.context.metrics.execution_inactive(&uid);
-            } else if execution::stage(execution) == Stage::Running {
+            } else if matches!(execution::stage(execution), Stage::Running | Stage::Ended) {
                 unit.executions.enqueue_begun(&within(execution), &execution.name_any());
             } else {
                 all(execution, &within(execution), &unit.executions);

@@ -192,7 +192,11 @@ impl Unit {
             let connection: api::Connection = decode(&object).ok()?;
             Some((sql_name(&object.name_any()), Arc::new(connection)))
         });
-        decoded.entry(namespace.to_owned()).or_insert_with(|| readable.collect()).clone()
+        let connections: Connections = readable.collect();
+        if !connections.is_empty() {
+            decoded.insert(namespace.to_owned(), connections.clone());
+        }
+        connections
     }
 
     /// Connections of a namespace have changed.
@@ -265,7 +269,13 @@ impl Unit {
         }
         let owner = pod.owner_references().iter().find(|owner| owner.kind == "Execution");
         if let Some(owner) = owner {
-            self.executions.enqueue_begun(&pod.namespace().unwrap_or_default(), &owner.name);
+            let namespace = pod.namespace().unwrap_or_default();
+            let execution = self.executions.find(&namespace, &owner.name);
+            match execution.map(|execution| stage(&execution)) {
+                Some(Stage::Closed) => self.executions.enqueue(&namespace, &owner.name),
+                // Its start may be known here before it is seen.
+                _ => self.executions.enqueue_begun(&namespace, &owner.name),
+            }
         }
     }
 

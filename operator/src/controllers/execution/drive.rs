@@ -64,7 +64,7 @@ pub async fn reconcile(unit: &Unit, subject: Subject, remembered: &mut Remembere
 
 /// What is remembered holds as long as nobody else has written the status.
 fn refit(mut driven: Box<Driven>, subject: &Subject) -> Option<Box<Driven>> {
-    let same = version(&*driven.object) == version(&*subject.object)
+    let same = driven.object.metadata.resource_version == subject.object.metadata.resource_version
         || driven.object.data.get("status") == subject.object.data.get("status");
     driven.object = Arc::clone(&subject.object);
     same.then_some(driven)

@@ -42,7 +42,7 @@ pub struct Remembered {
     /// Reconciles in a row that failed.
     pub failures: u32,
     /// As it was decoded last, with the version of which it is.
-    pub decoded: Option<(u64, Arc<api::Execution>)>,
+    pub decoded: Option<(Option<String>, Arc<api::Execution>)>,
     pub driven: Option<Box<Driven>>,
     /// By notification: its attempt whose pod was asked for, and when.
     pub told: HashMap<usize, (u32, Timestamp)>,

@@ -21,6 +21,7 @@ use jiff::Timestamp;
 use kube::core::DynamicObject;
 use kube::{Resource, ResourceExt};
 use pintail_api as api;
+use pintail_execution::launch::PENDING;
 
 use super::error::{Attempted, ReconcileError};
 use super::object::{decode, quarantine, version, write_status};
@@ -64,7 +65,7 @@ pub async fn reconcile(unit: Arc<Unit>, object: Arc<DynamicObject>) -> Result<Ac
 async fn show_trouble(unit: &Unit, object: &DynamicObject, remembered: &mut Remembered, error: &ReconcileError) {
     let Some((reason, message)) = status::trouble(error, remembered.failures) else { return };
     let Ok(execution) = decode::<api::Execution>(object) else { return };
-    if version(object) < remembered.version || matches!(stage(object), Stage::Ended) {
+    if version(object) < remembered.version || matches!(stage(object), Stage::Ended | Stage::Closed) {
         return;
     }
     let status = status::held_up(&execution, reason, &message, unit.context.clock.now());
@@ -101,16 +102,15 @@ async fn advance(
     match stage(&subject.object) {
         Stage::Waiting => start::reconcile(unit, subject, remembered).await,
         Stage::Running => drive::reconcile(unit, subject, remembered).await,
-        Stage::Ended => finish::reconcile(unit, subject, remembered).await,
+        Stage::Ended | Stage::Closed => finish::reconcile(unit, subject, remembered).await,
     }
 }
 
 /// The object as an Execution: while it runs it is looked at several times for each of its versions.
 fn decoded(object: &DynamicObject, remembered: &mut Remembered) -> Result<Arc<api::Execution>, String> {
-    let version = version(object);
+    let version = object.resource_version();
     if let Some((of, execution)) = &remembered.decoded
         && *of == version
-        && version > 0
     {
         return Ok(Arc::clone(execution));
     }
@@ -125,17 +125,21 @@ pub enum Stage {
     /// Nothing is pinned yet.
     Waiting,
     Running,
+    /// What follows the end is under way: its record is made, somebody is told.
     Ended,
+    /// All of that is done.
+    Closed,
 }
 
 pub fn stage(execution: &DynamicObject) -> Stage {
-    let has = |path: &str| execution.data.pointer(path).is_some_and(|found| !found.is_null());
-    if has("/status/completionTime") {
-        Stage::Ended
-    } else if has("/status/resolved") {
-        Stage::Running
-    } else {
-        Stage::Waiting
+    let found = |path: &str| execution.data.pointer(path).filter(|found| !found.is_null());
+    let told = found("/status/notifications").and_then(|told| told.as_array()).into_iter().flatten();
+    match (found("/status/completionTime"), found("/status/resolved")) {
+        (None, None) => Stage::Waiting,
+        (None, Some(_)) => Stage::Running,
+        (Some(_), _) if found("/status/state").is_some() => Stage::Ended,
+        (Some(_), _) if told.into_iter().any(|told| told["state"] == PENDING) => Stage::Ended,
+        (Some(_), _) => Stage::Closed,
     }
 }
 
@@ -174,16 +178,23 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_run_that_has_ended_is_not_in_the_middle_of_anything() {
+    fn a_run_that_has_ended_is_closed_once_it_is_recorded_and_all_are_told() {
         let resource = kube::api::ApiResource::erase::<api::Execution>(&());
         let with = |status: serde_json::Value| {
             let mut object = DynamicObject::new("e", &resource);
             object.data = serde_json::json!({ "status": status });
             stage(&object)
         };
-        assert_eq!(with(serde_json::json!({})), Stage::Waiting);
-        assert_eq!(with(serde_json::json!({ "resolved": {} })), Stage::Running);
-        let ended = serde_json::json!({ "resolved": {}, "completionTime": "2026-11-20T12:00:00Z" });
-        assert_eq!(with(ended), Stage::Ended);
+        let ended = "2026-11-20T12:00:00Z";
+        for (status, expected) in [
+            (serde_json::json!({}), Stage::Waiting),
+            (serde_json::json!({ "resolved": {}, "state": "s" }), Stage::Running),
+            (serde_json::json!({ "resolved": {}, "state": "s", "completionTime": ended }), Stage::Ended),
+            (serde_json::json!({ "completionTime": ended, "notifications": [{ "state": "Pending" }] }), Stage::Ended),
+            (serde_json::json!({ "completionTime": ended, "notifications": [{ "state": "Sent" }] }), Stage::Closed),
+            (serde_json::json!({ "resolved": {}, "completionTime": ended }), Stage::Closed),
+        ] {
+            assert_eq!(with(status.clone()), expected, "{status}");
+        }
     }
 }
