@@ -65,14 +65,7 @@ async fn compare() -> Result<(), Failure> {
     println!("Steps: chains of {STEPS} tasks, from the end of a step to the pod of the next");
     let sides = Sides { operator: &operator, nulls: &nulls, kubelet: &kubelet };
     for (chains, together, rounds) in [(CHAINS_ALONE, false, ROUNDS), (CHAINS_TOGETHER, true, ROUNDS_TOGETHER)] {
-        // The first is to warm up.
-        sides.round(if together { "tw" } else { "aw" }, chains, together).await?;
-        let mut measured = Vec::new();
-        for round in 0..rounds {
-            measured
-                .push(sides.round(&format!("{}{round}", if together { "t" } else { "a" }), chains, together).await?);
-        }
-        print(chains, together, &steady(measured));
+        sides.series(chains, together, rounds).await?;
     }
     println!("  requests a task by the operator: {}", operator.requests_per_task(kubelet.finished(OPERATOR)).await?);
     println!("  bytes stored a task: {}", operator.stored_bytes_per_task().await?);
@@ -89,11 +82,40 @@ struct Sides<'a> {
 }
 
 impl Sides<'_> {
+    async fn series(&self, chains: usize, together: bool, rounds: usize) -> Result<(), Failure> {
+        let word = if together { "t" } else { "a" };
+        // To warm up.
+        self.round(&format!("{word}w"), chains, together).await?;
+        self.operator.wait_until_tidy().await?;
+        let (before, mut measured) = (self.usages()?, Vec::new());
+        for round in 0..rounds {
+            measured.push(self.round(&format!("{word}{round}"), chains, together).await?);
+        }
+        self.operator.wait_until_tidy().await?;
+        let how = if together { "at once" } else { "one after another" };
+        println!("  {chains} chains {how}; medians of {rounds} rounds, of ratios also the least and the greatest");
+        print(&steady(measured));
+        let usages: Vec<Usage> =
+            self.usages()?.into_iter().zip(before).map(|(now, before)| now.since(before)).collect();
+        print_usages(&usages, rounds * chains * STEPS);
+        Ok(())
+    }
+
+    /// Of the operator, then of each rival.
+    fn usages(&self) -> Result<Vec<Usage>, Failure> {
+        let processes = std::iter::once(&self.operator.process).chain(self.nulls.iter().map(|null| &null.process));
+        processes.map(|process| process.usage()).collect()
+    }
+
     async fn round(&self, name: &str, chains: usize, together: bool) -> Result<Round, Failure> {
         let names: Vec<String> = (0..chains).map(|chain| format!("{name}-{chain}")).collect();
         let mut round = vec![Measured::default(); 1 + self.nulls.len()];
         for names in names.chunks(if together { chains } else { 1 }) {
             let mut measured = vec![self.of_operator(names).await?];
+            if together {
+                // It deletes pods a minute after their run: in its own time.
+                self.operator.wait_until_tidy().await?;
+            }
             for null in self.nulls {
                 measured.push(self.of_null(null, names).await?);
             }
@@ -103,23 +125,22 @@ impl Sides<'_> {
     }
 
     async fn of_operator(&self, names: &[String]) -> Result<Measured, Failure> {
-        let (before, start) = (self.operator.process.usage()?, Instant::now());
+        let start = Instant::now();
         self.operator.submit(names).await?;
         self.operator.wait(names).await?;
         let makespan = start.elapsed();
         // What it does after the end is not to burden whoever comes next.
         self.operator.wait_until_recorded(names).await?;
-        let usage = self.operator.process.usage()?.since(before);
-        Ok(Measured { gaps: self.kubelet.take_gaps(OPERATOR), makespan, usage, tasks: names.len() * STEPS })
+        Ok(Measured { gaps: self.kubelet.take_gaps(OPERATOR), makespan })
     }
 
     async fn of_null(&self, null: &Null, names: &[String]) -> Result<Measured, Failure> {
-        let (before, start) = (null.process.usage()?, Instant::now());
+        let start = Instant::now();
         null.submit(names).await?;
         self.kubelet.wait_for_steps(null.rival, names.len() * STEPS).await?;
-        let (makespan, usage) = (start.elapsed(), null.process.usage()?.since(before));
+        let makespan = start.elapsed();
         null.delete_pods().await?;
-        Ok(Measured { gaps: self.kubelet.take_gaps(null.rival), makespan, usage, tasks: names.len() * STEPS })
+        Ok(Measured { gaps: self.kubelet.take_gaps(null.rival), makespan })
     }
 }
 
@@ -143,17 +164,12 @@ fn steady(rounds: Vec<Round>) -> Vec<Round> {
 struct Measured {
     gaps: Gaps,
     makespan: Duration,
-    usage: Usage,
-    tasks: usize,
 }
 
 impl Measured {
     fn add(&mut self, other: Self) {
         self.gaps.add(other.gaps);
         self.makespan += other.makespan;
-        self.usage.processor += other.usage.processor;
-        self.usage.memory_bytes = self.usage.memory_bytes.max(other.usage.memory_bytes);
-        self.tasks += other.tasks;
     }
 }
 
@@ -170,23 +186,19 @@ fn median(values: impl Iterator<Item = f64>) -> Median {
     Median { middle: at(values.len() / 2), least: at(0), greatest: at(values.len().saturating_sub(1)) }
 }
 
+fn milliseconds(duration: Duration) -> f64 {
+    duration.as_secs_f64() * 1e3
+}
+
 /// What a row shows of a controller's round.
 type Value<'a> = &'a dyn Fn(&Measured) -> f64;
 
 /// Ratios are of each round, for one round is of one time.
-fn print(chains: usize, together: bool, rounds: &[Round]) {
-    let how = if together { "at once" } else { "one after another" };
-    println!(
-        "  {chains} chains {how}, medians of {} rounds, ratios of each round with the least and the greatest",
-        rounds.len()
-    );
-    let milliseconds = |duration: Duration| duration.as_secs_f64() * 1e3;
-    let rows: [(&str, &str, Value); 5] = [
+fn print(rounds: &[Round]) {
+    let rows: [(&str, &str, Value); 3] = [
         ("gap, p50", "ms", &|side| milliseconds(side.gaps.percentile(50))),
         ("gap, p99", "ms", &|side| milliseconds(side.gaps.percentile(99))),
         ("makespan", "s", &|side| side.makespan.as_secs_f64()),
-        ("controller's processor time a task", "ms", &|side| milliseconds(side.usage.processor) / side.tasks as f64),
-        ("controller's greatest memory", "MiB", &|side| side.usage.memory_bytes as f64 / (1 << 20) as f64),
     ];
     for (what, unit, value) in rows {
         let of = |side: usize| rounds.iter().map(move |round| round.get(side).map_or(f64::NAN, value));
@@ -195,5 +207,20 @@ fn print(chains: usize, together: bool, rounds: &[Round]) {
             format!("; {rival} {:.2} {unit}, ratio {middle:.2} ({least:.2} to {greatest:.2})", median(of(side)).middle)
         });
         println!("    {what}: {:.2} {unit}{}", median(of(0)).middle, theirs.collect::<String>());
+    }
+}
+
+/// Of all rounds together, until the pods of the last are gone.
+fn print_usages(usages: &[Usage], tasks: usize) {
+    let milliseconds = usages.iter().map(|usage| milliseconds(usage.processor) / tasks as f64).collect::<Vec<_>>();
+    let mebibytes = usages.iter().map(|usage| usage.memory_bytes as f64 / (1 << 20) as f64).collect();
+    for (what, unit, values) in
+        [("controller's processor time a task", "ms", milliseconds), ("controller's greatest memory", "MiB", mebibytes)]
+    {
+        let of = |side: usize| values.get(side).copied().unwrap_or(f64::NAN);
+        let theirs = (1..)
+            .zip(RIVALS)
+            .map(|(side, rival)| format!("; {rival} {:.2} {unit}, ratio {:.2}", of(side), of(0) / of(side)));
+        println!("    {what}: {:.2} {unit}{}", of(0), theirs.collect::<String>());
     }
 }

@@ -4,8 +4,10 @@ use std::collections::BTreeMap;
 use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use futures::{StreamExt, TryStreamExt, stream};
+use k8s_openapi::api::core::v1::Pod;
 use kube::api::{ApiResource, DynamicObject, GroupVersionKind, ListParams, PostParams};
 use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Api, Client, ResourceExt};
@@ -34,6 +36,7 @@ struct End {
 pub struct Operator {
     pub process: Process,
     executions: Api<DynamicObject>,
+    pods: Api<Pod>,
     ends: watch::Receiver<Ends>,
     metrics: String,
 }
@@ -61,7 +64,8 @@ impl Operator {
         let executions = kind(client, "Execution");
         let (sender, ends) = watch::channel(Ends::new());
         tokio::spawn(watch_ends(executions.clone(), sender));
-        let operator = Self { process, executions, ends, metrics: format!("http://{address}/metrics") };
+        let pods = Api::namespaced(client.clone(), NAMESPACE);
+        let operator = Self { process, executions, pods, ends, metrics: format!("http://{address}/metrics") };
         // The first run also shows that all is ready.
         operator.submit(&["first".to_owned()]).await?;
         operator.wait(&["first".to_owned()]).await?;
@@ -89,6 +93,19 @@ impl Operator {
     /// Waits until all of these are recorded as well.
     pub async fn wait_until_recorded(&self, names: &[String]) -> Result<(), Failure> {
         self.wait_for(names, |end| end.is_recorded).await
+    }
+
+    /// Waits until it has deleted the pods of all that have ended.
+    pub async fn wait_until_tidy(&self) -> Result<(), Failure> {
+        let one = ListParams::default().labels("app.kubernetes.io/managed-by=pintail").limit(1);
+        let gone = async {
+            while !self.pods.list(&one).await.map_err(|error| error.to_string())?.items.is_empty() {
+                tokio::time::sleep(Duration::from_millis(500)).await;
+            }
+            Ok(())
+        };
+        let waited = tokio::time::timeout(DEADLINE, gone).await;
+        waited.unwrap_or_else(|_| Err(format!("not all pods were deleted within {} s", DEADLINE.as_secs())))
     }
 
     async fn wait_for(&self, names: &[String], is_far: impl Fn(&End) -> bool) -> Result<(), Failure> {

@@ -10,7 +10,7 @@ use crate::measure::Failure;
 pub struct Process(Child);
 
 /// Since the process started; see proc(5).
-#[derive(Clone, Copy, Default)]
+#[derive(Clone, Copy)]
 pub struct Usage {
     pub processor: Duration,
     pub memory_bytes: u64,
