@@ -2,6 +2,7 @@
 //! again under the same id.
 
 use std::path::Path;
+use std::time::Duration;
 
 use pintail_protocol::{Attachment, ConnectionTarget, FormatOptions, LogTail, NotifyWork, TableFormat, WorkOrder};
 use pintail_storage::StoreError;
@@ -18,6 +19,8 @@ mod webhook;
 
 /// Bytes of all attachments together. Large mail services take messages of 25 MiB, and mail makes a file a third larger.
 const ATTACHED_BYTES: u64 = 18 << 20;
+/// Between tries to find a server by its name.
+const NAME_PAUSES: [Duration; 3] = [Duration::from_secs(1), Duration::from_secs(3), Duration::from_secs(10)];
 
 /// The message with the end of a log below it. A log that cannot be read holds no message up.
 pub(crate) fn with_log(
@@ -77,7 +80,8 @@ pub(crate) fn notify(
         }
         ConnectionTarget::Webhook { .. } if work.attachments.is_empty() && environment.rehearsal().is_some() => Ok(()),
         target @ ConnectionTarget::Webhook { .. } if work.attachments.is_empty() => {
-            webhook::send(work, order, target, environment, &owner).map_err(|failure| failure.on(&owner))
+            let send = || webhook::send(work, order, target, environment, &owner);
+            reach(NAME_PAUSES, send).map_err(|failure| failure.on(&owner))
         }
         ConnectionTarget::Webhook { .. } => {
             let message = format!(
@@ -90,6 +94,22 @@ pub(crate) fn notify(
             Err(TaskFailure::permanent("WrongConnection", message))
         }
     }
+}
+
+/// Sends, again where the server's name was not answered: nothing is sent before that, so that it costs no attempt of the
+/// task. The name servers of a cluster are behind for a while after their API server was away.
+fn reach(
+    pauses: impl IntoIterator<Item = Duration>,
+    send: impl Fn() -> Result<(), TaskFailure>,
+) -> Result<(), TaskFailure> {
+    for pause in pauses {
+        match send() {
+            // What the standard library says of it; its kind of error has no name.
+            Err(failure) if failure.message.contains("failed to lookup address") => std::thread::sleep(pause),
+            done => return done,
+        }
+    }
+    send()
 }
 
 fn attachments(session: &Session, wanted: &[Attachment], order: &WorkOrder) -> Result<Vec<AttachedFile>, TaskFailure> {

@@ -192,6 +192,30 @@ fn a_server_that_cannot_encrypt_gets_no_mail() {
 }
 
 #[test]
+fn a_name_that_is_not_answered_is_asked_for_again_and_a_server_that_refuses_is_not() {
+    let tries = |answers: &[&str]| {
+        let left = std::cell::RefCell::new(answers.iter());
+        let send = || match left.borrow_mut().next() {
+            Some(cause) => Err(TaskFailure::transient("ConnectionFailed", (*cause).to_owned())),
+            None => Ok(()),
+        };
+        let sent = reach([Duration::ZERO; 3], send).is_ok();
+        (sent, answers.len() - left.borrow().len())
+    };
+    let unknown = "failed to lookup address information: Temporary failure in name resolution";
+    assert_eq!(tries(&[unknown, unknown]), (true, 2));
+    assert_eq!(tries(&[unknown; 5]), (false, 4));
+    assert_eq!(tries(&["Connection refused", unknown]), (false, 1));
+}
+
+#[test]
+fn a_name_that_is_not_found_is_told_by_these_words() {
+    use std::net::ToSocketAddrs;
+    let error = ("nobody.invalid", 25).to_socket_addrs().unwrap_err();
+    assert!(error.to_string().contains("failed to lookup address"), "{error}");
+}
+
+#[test]
 fn an_unreachable_receiver_is_transient() {
     let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
     for target in [mail_at(&free), webhook_at(&format!("http://{free}"))] {
