@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use pintail_protocol::{AccessMode, Connection, ConnectionTarget, SecretVariable, WorkOrder};
 
-use crate::failure::TaskFailure;
+use crate::failure::{TaskFailure, with_pauses};
 use crate::session::Session;
 use crate::sql;
 use crate::workspace::Environment;
@@ -128,13 +128,7 @@ fn attach_postgres(session: &Session, connection: &Connection, environment: &Env
     let attach =
         || session.batch(&statement, "attach").map_err(|failure| postgres_failure(&failure, host, &port, database));
     // Nothing is done yet, so that a server that restarts or a name that is not answered costs no attempt of the task.
-    for pause in ATTACH_PAUSES {
-        match attach() {
-            Err(failure) if failure.reason == "ConnectionFailed" => std::thread::sleep(pause),
-            done => return done,
-        }
-    }
-    attach()
+    with_pauses(ATTACH_PAUSES, |failure| failure.reason == "ConnectionFailed", attach)
 }
 
 /// The server's words may repeat what it was sent, so none of them are repeated.

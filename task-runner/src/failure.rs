@@ -1,5 +1,7 @@
 //! Why an attempt failed, and whether trying again can mend it.
 
+use std::time::Duration;
+
 use pintail_protocol::{Failure, FailureClass};
 
 /// A failure on its way to the report.
@@ -115,6 +117,24 @@ impl From<TaskFailure> for Failure {
     fn from(failure: TaskFailure) -> Self {
         Self { class: failure.class, reason: failure.reason.to_owned(), message: failure.message }
     }
+}
+
+/// Acts again after each pause, as long as what went wrong passes by itself and nothing was done yet.
+///
+/// # Errors
+/// What went wrong last.
+pub(crate) fn with_pauses(
+    pauses: impl IntoIterator<Item = Duration>,
+    passes: impl Fn(&TaskFailure) -> bool,
+    act: impl Fn() -> Result<(), TaskFailure>,
+) -> Result<(), TaskFailure> {
+    for pause in pauses {
+        match act() {
+            Err(failure) if passes(&failure) => std::thread::sleep(pause),
+            done => return done,
+        }
+    }
+    act()
 }
 
 /// DuckDB's kinds of error, by the words before the colon.

@@ -8,7 +8,7 @@ use pintail_protocol::{Attachment, ConnectionTarget, FormatOptions, LogTail, Not
 use pintail_storage::StoreError;
 
 use crate::export;
-use crate::failure::TaskFailure;
+use crate::failure::{TaskFailure, with_pauses};
 use crate::files::connection_of;
 use crate::read::last_lines;
 use crate::session::Session;
@@ -102,14 +102,8 @@ fn reach(
     pauses: impl IntoIterator<Item = Duration>,
     send: impl Fn() -> Result<(), TaskFailure>,
 ) -> Result<(), TaskFailure> {
-    for pause in pauses {
-        match send() {
-            // What the standard library says of it; its kind of error has no name.
-            Err(failure) if failure.message.contains("failed to lookup address") => std::thread::sleep(pause),
-            done => return done,
-        }
-    }
-    send()
+    // What the standard library says of it; its kind of error has no name.
+    with_pauses(pauses, |failure| failure.message.contains("failed to lookup address"), send)
 }
 
 fn attachments(session: &Session, wanted: &[Attachment], order: &WorkOrder) -> Result<Vec<AttachedFile>, TaskFailure> {

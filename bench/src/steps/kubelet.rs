@@ -51,22 +51,6 @@ pub struct Kubelet {
     changed: Arc<Notify>,
 }
 
-/// Times between the end of a step and the sight of the next one's pod, in order of length.
-#[derive(Clone, Default)]
-pub struct Gaps(Vec<Duration>);
-
-impl Gaps {
-    pub fn add(&mut self, other: Self) {
-        self.0.extend(other.0);
-        self.0.sort();
-    }
-
-    pub fn percentile(&self, percent: usize) -> Duration {
-        let index = self.0.len().saturating_sub(1) * percent / 100;
-        self.0.get(index).copied().unwrap_or_default()
-    }
-}
-
 impl Kubelet {
     /// Results are committed to the store below `folder`, which the operator shares.
     pub async fn start(client: Client, folder: &Path) -> Result<Self, Failure> {
@@ -171,8 +155,8 @@ impl Kubelet {
         waited.map_err(|_| format!("{rival}: not all of {count} steps ended within {} s", DEADLINE.as_secs()))
     }
 
-    /// The gaps of a rival's chains since the last call.
-    pub fn take_gaps(&self, rival: &'static str) -> Gaps {
+    /// The times between the end of a step and the sight of the next one's pod, of a rival's chains since the last call.
+    pub fn take_gaps(&self, rival: &'static str) -> Vec<Duration> {
         let mut notes = self.notes();
         let ended: HashMap<Step, Instant> = notes.ended.extract_if(|step, _| step.0 == rival).collect();
         let seen: HashMap<Step, Instant> = notes.seen.extract_if(|step, _| step.0 == rival).collect();
@@ -180,9 +164,7 @@ impl Kubelet {
             let next = seen.get(&(*rival, chain.clone(), step + 1))?;
             Some(next.saturating_duration_since(*ended))
         };
-        let mut gaps: Vec<Duration> = ended.iter().filter_map(gap).collect();
-        gaps.sort();
-        Gaps(gaps)
+        ended.iter().filter_map(gap).collect()
     }
 
     fn notes(&self) -> MutexGuard<'_, Notes> {

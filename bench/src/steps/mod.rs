@@ -16,9 +16,9 @@ mod server;
 
 use std::time::{Duration, Instant};
 
-use crate::measure::Failure;
+use crate::measure::{Failure, Times};
 use crate::program::scratch;
-use kubelet::{Gaps, OPERATOR};
+use kubelet::OPERATOR;
 use null::Null;
 use process::Usage;
 
@@ -146,7 +146,7 @@ impl Sides<'_> {
 
 /// Leaves out rounds in which the machine was another than in most: the first rival took a quarter more or less.
 fn steady(rounds: Vec<Round>) -> Vec<Round> {
-    let floor = |round: &Round| round.get(1).map_or(0.0, |null| null.gaps.percentile(50).as_secs_f64());
+    let floor = |round: &Round| round.get(1).map_or(0.0, |null| null.gap(50).as_secs_f64());
     let usual = median(rounds.iter().map(floor)).middle;
     let (steady, others): (Vec<_>, Vec<_>) =
         rounds.into_iter().partition(|round| (floor(round) - usual).abs() <= usual / 4.0);
@@ -162,14 +162,18 @@ fn steady(rounds: Vec<Round>) -> Vec<Round> {
 /// What one controller took for one round.
 #[derive(Clone, Default)]
 struct Measured {
-    gaps: Gaps,
+    gaps: Vec<Duration>,
     makespan: Duration,
 }
 
 impl Measured {
     fn add(&mut self, other: Self) {
-        self.gaps.add(other.gaps);
+        self.gaps.extend(other.gaps);
         self.makespan += other.makespan;
+    }
+
+    fn gap(&self, percent: usize) -> Duration {
+        Times::new(self.gaps.clone()).percentile(percent)
     }
 }
 
@@ -196,8 +200,8 @@ type Value<'a> = &'a dyn Fn(&Measured) -> f64;
 /// Ratios are of each round, for one round is of one time.
 fn print(rounds: &[Round]) {
     let rows: [(&str, &str, Value); 3] = [
-        ("gap, p50", "ms", &|side| milliseconds(side.gaps.percentile(50))),
-        ("gap, p99", "ms", &|side| milliseconds(side.gaps.percentile(99))),
+        ("gap, p50", "ms", &|side| milliseconds(side.gap(50))),
+        ("gap, p99", "ms", &|side| milliseconds(side.gap(99))),
         ("makespan", "s", &|side| side.makespan.as_secs_f64()),
     ];
     for (what, unit, value) in rows {

@@ -23,6 +23,7 @@ use tokio::time::Instant;
 
 use super::launch::versions::ready_versions;
 use super::unit::Unit;
+use super::work_queue::Key;
 use crate::{CheckerSettings, Unchecked};
 
 /// How long what takes too long to be checked is not tried again: a machine may have been slow, but whoever writes such SQL
@@ -47,9 +48,7 @@ pub enum Examined {
     Not(Unchecked),
 }
 
-/// Namespace and name of a Workflow.
-type Key = (String, String);
-
+/// By namespace and name of the Workflow.
 #[derive(Default)]
 pub struct Checks {
     known: Mutex<BTreeMap<Key, Known>>,

@@ -120,6 +120,7 @@ fn decoded(object: &DynamicObject, remembered: &mut Remembered) -> Result<Arc<ap
     Ok(execution)
 }
 
+/// How far an Execution is, by its status.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stage {
     /// Nothing is pinned yet.
@@ -133,12 +134,12 @@ pub enum Stage {
 
 pub fn stage(execution: &DynamicObject) -> Stage {
     let found = |path: &str| execution.data.pointer(path).filter(|found| !found.is_null());
-    let told = found("/status/notifications").and_then(|told| told.as_array()).into_iter().flatten();
+    let mut told = found("/status/notifications").and_then(|told| told.as_array()).into_iter().flatten();
     match (found("/status/completionTime"), found("/status/resolved")) {
         (None, None) => Stage::Waiting,
         (None, Some(_)) => Stage::Running,
         (Some(_), _) if found("/status/state").is_some() => Stage::Ended,
-        (Some(_), _) if told.into_iter().any(|told| told["state"] == PENDING) => Stage::Ended,
+        (Some(_), _) if told.any(|told| told["state"] == PENDING) => Stage::Ended,
         (Some(_), _) => Stage::Closed,
     }
 }
