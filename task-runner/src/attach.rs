@@ -12,8 +12,6 @@ use crate::workspace::Environment;
 
 /// A server that does not answer at all is given up by then.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-/// Between tries to reach a server.
-const ATTACH_PAUSES: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(3)];
 
 /// Loads the extensions that the order needs, makes secrets and attaches databases.
 pub(crate) fn open_connections(
@@ -128,7 +126,7 @@ fn attach_postgres(session: &Session, connection: &Connection, environment: &Env
     let attach =
         || session.batch(&statement, "attach").map_err(|failure| postgres_failure(&failure, host, &port, database));
     // Nothing is done yet, so that a server that restarts or a name that is not answered costs no attempt of the task.
-    with_pauses(ATTACH_PAUSES, |failure| failure.reason == "ConnectionFailed", attach)
+    with_pauses(|failure| failure.reason == "ConnectionFailed", attach)
 }
 
 /// The server's words may repeat what it was sent, so none of them are repeated.

@@ -1,8 +1,14 @@
 //! Why an attempt failed, and whether trying again can mend it.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use pintail_protocol::{Failure, FailureClass};
+
+/// Between tries to reach a server: about as long as a cluster takes to restart one, or to make its name and address known.
+const PAUSES: [Duration; 3] = [pause(1), pause(3), pause(10)];
+
+/// No try begins later: a server that leaves requests unanswered has cost enough by then.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A failure on its way to the report.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -119,22 +125,27 @@ impl From<TaskFailure> for Failure {
     }
 }
 
-/// Acts again after each pause, as long as what went wrong passes by itself and nothing was done yet.
+/// Acts again after each pause, as long as what went wrong passes by itself; acting twice is as good as once.
 ///
 /// # Errors
 /// What went wrong last.
-pub(crate) fn with_pauses(
-    pauses: impl IntoIterator<Item = Duration>,
+pub(crate) fn with_pauses<T>(
     passes: impl Fn(&TaskFailure) -> bool,
-    act: impl Fn() -> Result<(), TaskFailure>,
-) -> Result<(), TaskFailure> {
-    for pause in pauses {
+    act: impl Fn() -> Result<T, TaskFailure>,
+) -> Result<T, TaskFailure> {
+    let begun = Instant::now();
+    for pause in PAUSES {
         match act() {
-            Err(failure) if passes(&failure) => std::thread::sleep(pause),
+            Err(failure) if passes(&failure) && begun.elapsed() + pause < PATIENCE => std::thread::sleep(pause),
             done => return done,
         }
     }
     act()
+}
+
+const fn pause(seconds: u64) -> Duration {
+    // What is tested is how often, not how long.
+    if cfg!(test) { Duration::from_millis(seconds) } else { Duration::from_secs(seconds) }
 }
 
 /// DuckDB's kinds of error, by the words before the colon.

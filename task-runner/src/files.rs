@@ -11,7 +11,7 @@ use std::time::Duration;
 use pintail_protocol::{AccessMode, Connection, ConnectionTarget, FileIdentity, WorkOrder};
 use tokio::runtime::Runtime;
 
-use crate::failure::TaskFailure;
+use crate::failure::{TaskFailure, with_pauses};
 use crate::workspace::{Environment, SourceFile};
 
 mod bucket;
@@ -39,7 +39,7 @@ pub(crate) const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Of silence while data is awaited.
 const READ_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Enough for a passing fault; longer ones are the task's retries, which can be seen.
+/// Of one request of many.
 const RETRIES: usize = 3;
 const RETRY_TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -104,7 +104,7 @@ impl Files {
         let found = self.matching(pattern)?;
         if found.is_empty() {
             let message = format!("no file matches {}: check the path; letters' case counts", self.uri(pattern));
-            return self.named(Err(TaskFailure::permanent("NotFound", message)));
+            return Err(on_connection(TaskFailure::permanent("NotFound", message), &self.connection));
         }
         Ok(found)
     }
@@ -114,7 +114,7 @@ impl Files {
     /// # Errors
     /// As [`Files::list`]; `NotFound` for a path without wildcards that is not there.
     pub fn matching(&self, pattern: &str) -> Result<Vec<SourceFile>, TaskFailure> {
-        self.named(self.find(pattern))
+        self.act(|| self.find(pattern))
     }
 
     fn find(&self, pattern: &str) -> Result<Vec<SourceFile>, TaskFailure> {
@@ -148,7 +148,7 @@ impl Files {
     /// # Errors
     /// As [`Files::list`].
     pub fn head(&self, path: &str) -> Result<SourceFile, TaskFailure> {
-        self.named(check_path(path).and_then(|()| self.identity(path)).map(|identity| self.found(identity)))
+        self.act(|| check_path(path).and_then(|()| self.identity(path)).map(|identity| self.found(identity)))
     }
 
     fn identity(&self, path: &str) -> Result<FileIdentity, TaskFailure> {
@@ -164,7 +164,7 @@ impl Files {
     /// # Errors
     /// `InputChanged` where it is no longer the file that was found, else as [`Files::list`].
     pub fn download(&self, file: &FileIdentity, local: &Path) -> Result<u64, TaskFailure> {
-        self.named(self.fetch(file, local))
+        self.act(|| self.fetch(file, local))
     }
 
     fn fetch(&self, file: &FileIdentity, local: &Path) -> Result<u64, TaskFailure> {
@@ -200,12 +200,15 @@ impl Files {
     /// # Errors
     /// `ReadOnly` for http, `DiskFull`, else as [`Files::list`].
     pub fn upload(&self, local: &Path, path: &str) -> Result<FileIdentity, TaskFailure> {
-        let uploaded = check_path(path).and_then(|()| match &self.place {
-            Place::Folder(folder) => folder.upload(local, path),
-            Place::Bucket(bucket) => self.wait(bucket.upload(local, path)),
-            Place::Web(_) => Err(read_only()),
-        });
-        self.named(uploaded.and_then(|()| self.identity(path)))
+        self.act(|| {
+            check_path(path)?;
+            match &self.place {
+                Place::Folder(folder) => folder.upload(local, path),
+                Place::Bucket(bucket) => self.wait(bucket.upload(local, path)),
+                Place::Web(_) => Err(read_only()),
+            }?;
+            self.identity(path)
+        })
     }
 
     /// Deletes a file; one that is not there is as good as deleted.
@@ -213,11 +216,14 @@ impl Files {
     /// # Errors
     /// `ReadOnly` for http, else as [`Files::list`].
     pub fn delete(&self, path: &str) -> Result<(), TaskFailure> {
-        self.named(check_path(path).and_then(|()| match &self.place {
-            Place::Folder(folder) => folder.delete(path),
-            Place::Bucket(bucket) => self.wait(bucket.delete(path)),
-            Place::Web(_) => Err(read_only()),
-        }))
+        self.act(|| {
+            check_path(path)?;
+            match &self.place {
+                Place::Folder(folder) => folder.delete(path),
+                Place::Bucket(bucket) => self.wait(bucket.delete(path)),
+                Place::Web(_) => Err(read_only()),
+            }
+        })
     }
 
     /// Whether files can be put here and deleted.
@@ -246,8 +252,10 @@ impl Files {
         self.runtime.block_on(work)
     }
 
-    fn named<T>(&self, result: Result<T, TaskFailure>) -> Result<T, TaskFailure> {
-        result.map_err(|failure| on_connection(failure, &self.connection))
+    /// Once more after each pause where the server cannot be reached: all that is done here may be done twice.
+    fn act<T>(&self, act: impl Fn() -> Result<T, TaskFailure>) -> Result<T, TaskFailure> {
+        with_pauses(|failure| failure.reason == "ConnectionFailed", act)
+            .map_err(|failure| on_connection(failure, &self.connection))
     }
 }
 

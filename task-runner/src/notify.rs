@@ -2,7 +2,6 @@
 //! again under the same id.
 
 use std::path::Path;
-use std::time::Duration;
 
 use pintail_protocol::{Attachment, ConnectionTarget, FormatOptions, LogTail, NotifyWork, TableFormat, WorkOrder};
 use pintail_storage::StoreError;
@@ -19,8 +18,6 @@ mod webhook;
 
 /// Bytes of all attachments together. Large mail services take messages of 25 MiB, and mail makes a file a third larger.
 const ATTACHED_BYTES: u64 = 18 << 20;
-/// Between tries to find a server by its name.
-const NAME_PAUSES: [Duration; 3] = [Duration::from_secs(1), Duration::from_secs(3), Duration::from_secs(10)];
 
 /// The message with the end of a log below it. A log that cannot be read holds no message up.
 pub(crate) fn with_log(
@@ -81,7 +78,7 @@ pub(crate) fn notify(
         ConnectionTarget::Webhook { .. } if work.attachments.is_empty() && environment.rehearsal().is_some() => Ok(()),
         target @ ConnectionTarget::Webhook { .. } if work.attachments.is_empty() => {
             let send = || webhook::send(work, order, target, environment, &owner);
-            reach(NAME_PAUSES, send).map_err(|failure| failure.on(&owner))
+            reach(send).map_err(|failure| failure.on(&owner))
         }
         ConnectionTarget::Webhook { .. } => {
             let message = format!(
@@ -96,14 +93,12 @@ pub(crate) fn notify(
     }
 }
 
-/// Sends, again where the server's name was not answered: nothing is sent before that, so that it costs no attempt of the
-/// task. The name servers of a cluster are behind for a while after their API server was away.
-fn reach(
-    pauses: impl IntoIterator<Item = Duration>,
-    send: impl Fn() -> Result<(), TaskFailure>,
-) -> Result<(), TaskFailure> {
-    // What the standard library says of it; its kind of error has no name.
-    with_pauses(pauses, |failure| failure.message.contains("failed to lookup address"), send)
+/// Sends, again where the server's name was not answered or nobody listened there: nothing is sent before that, so that it
+/// costs no attempt of the task. Names and addresses of a cluster are behind for a while after its API server was away.
+fn reach(send: impl Fn() -> Result<(), TaskFailure>) -> Result<(), TaskFailure> {
+    // What the standard library and the system say of it; a failure does not keep the kind of its cause.
+    let not_reached = ["failed to lookup address", "Connection refused"];
+    with_pauses(|failure| not_reached.iter().any(|words| failure.message.contains(words)), send)
 }
 
 fn attachments(session: &Session, wanted: &[Attachment], order: &WorkOrder) -> Result<Vec<AttachedFile>, TaskFailure> {

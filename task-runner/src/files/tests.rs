@@ -244,6 +244,21 @@ fn an_unreachable_service_is_transient() {
 }
 
 #[test]
+fn a_server_that_is_away_for_a_moment_is_asked_again_and_a_file_that_is_missing_is_not() {
+    let answers = |statuses: &'static [&'static str]| {
+        let left = std::sync::Mutex::new(statuses.iter());
+        let (url, requests) = http(move |_| reply(left.lock().unwrap().next().unwrap_or(&"200 OK"), "", ""));
+        (web(&url).head("a.csv").map_err(|failure| failure.reason), requests.try_iter().count())
+    };
+    // A HEAD that is not answered well is sent once more before it counts as a try.
+    let (found, requests) = answers(&["503 Service Unavailable"; 4]);
+    assert!(found.is_ok(), "{found:?}");
+    assert_eq!(requests, 5);
+    assert_eq!(answers(&["503 Service Unavailable"; 9]), (Err("ConnectionFailed"), 8));
+    assert_eq!(answers(&["404 Not Found"; 9]), (Err("NotFound"), 2));
+}
+
+#[test]
 fn a_bucket_without_credentials_says_how_to_give_them() {
     let mut target = s3_target("http://127.0.0.1:1", "some-bucket");
     let open = |target: &ConnectionTarget, environment: &Environment| {

@@ -7,7 +7,7 @@ use lettre::transport::smtp::{Error, SmtpTransport};
 use lettre::{Transport, address::AddressError};
 use pintail_protocol::{ConnectionTarget, MailEncryption, NotifyWork};
 
-use super::{AttachedFile, NAME_PAUSES, reach};
+use super::{AttachedFile, reach};
 use crate::failure::TaskFailure;
 use crate::workspace::Environment;
 
@@ -67,7 +67,7 @@ impl Server {
     /// `InvalidAddress`, `Rejected`, `AccessDenied`, `ConnectionFailed`.
     pub fn send(&self, work: &NotifyWork, attached: Vec<AttachedFile>) -> Result<(), TaskFailure> {
         let message = self.message(work, attached)?;
-        reach(NAME_PAUSES, || self.transport.send(&message).map(|_| ()).map_err(|error| self.failure(&error)))
+        reach(|| self.transport.send(&message).map(|_| ()).map_err(|error| self.failure(&error)))
     }
 
     fn message(&self, work: &NotifyWork, attached: Vec<AttachedFile>) -> Result<Message, TaskFailure> {
