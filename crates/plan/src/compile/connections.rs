@@ -77,7 +77,7 @@ impl<'a> Compiler<'a> {
             nearest(name, known).map(quoted)
         };
         let name = crate::problem::excerpt(name);
-        let message = format!("there is no connection `{name}` among the manifests that were given");
+        let message = format!("there is no connection `{name}`: its manifest is needed, too");
         self.report(Problem::new(Rule::UnknownConnection, path.clone(), message).suggest(suggestion));
         None
     }

@@ -42,6 +42,15 @@ impl Compiler<'_> {
     }
 
     fn scalar_input(&mut self, input: &api::Input, path: &FieldPath) -> Option<(DataType, Option<InputValue>)> {
+        let data_type = match Type::parse(&input.data_type) {
+            Ok(data_type) => data_type,
+            Err(error) => {
+                let near = nearest(&input.data_type, ["table"]).map(quoted);
+                let problem = Problem::new(Rule::InvalidType, path.field("type"), error.message);
+                self.report(problem.suggest(near.or(error.suggestion)));
+                return None;
+            }
+        };
         for (name, is_there) in [("columns", input.columns.is_some()), ("otherColumns", input.other_columns.is_some())]
         {
             if is_there {
@@ -52,15 +61,6 @@ impl Compiler<'_> {
                 self.problem(Rule::InvalidContract, &path.field(name), message);
             }
         }
-        let data_type = match Type::parse(&input.data_type) {
-            Ok(data_type) => data_type,
-            Err(error) => {
-                let near = nearest(&input.data_type, ["table"]).map(quoted);
-                let problem = Problem::new(Rule::InvalidType, path.field("type"), error.message);
-                self.report(problem.suggest(near.or(error.suggestion)));
-                return None;
-            }
-        };
         let default = input.default.as_ref().and_then(|default| {
             match scalar_problem(&data_type, &default.0, &path.field("default")) {
                 Some(problem) => {

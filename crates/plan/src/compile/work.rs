@@ -130,7 +130,7 @@ impl<'a> Compiler<'a> {
             }
             None => {
                 let near = nearest(name, self.surroundings.config_maps.keys().map(String::as_str));
-                ("name", format!("there is no ConfigMap `{name}` among the manifests that were given"), near)
+                ("name", format!("there is no ConfigMap `{name}`: its manifest is needed, too"), near)
             }
         };
         let near = near.map(quoted);
