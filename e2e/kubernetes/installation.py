@@ -243,6 +243,9 @@ class Installation:
             "metadata": {"name": name},
             "spec": {
                 "restartPolicy": "Never",
+                # The account `default` of a new namespace may not be there yet.
+                "serviceAccountName": "pintail-runner",
+                "automountServiceAccountToken": False,
                 "securityContext": {
                     "runAsNonRoot": True, "runAsUser": 65532, "fsGroup": 65532,
                     "seccompProfile": {"type": "RuntimeDefault"},

@@ -384,7 +384,7 @@ class OnCluster:
         return mail.recipients == ["data@example.com"] and subjects.get(self.scenario.name, "no mail") in mail.subject
 
     def artifact(self, name: str) -> dict:
-        return eventually(lambda: self.cluster.object(self.namespace, "artifacts", name), f"Artifact {name}", 10)
+        return eventually(lambda: self.cluster.object(self.namespace, "artifacts", name), f"Artifact {name}")
 
     def content_at(self, uri: str) -> bytes:
         bucket, _, key = uri.removeprefix("s3://").partition("/")

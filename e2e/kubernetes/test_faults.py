@@ -96,11 +96,15 @@ class Faults:
         self.counts = collections.Counter()
 
     def kill_operator(self):
-        processes = eventually(self.installation.operator_processes, "an operator to kill", 60)
-        victim = self.draw.choice(sorted(processes.values()))
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(victim, signal.SIGKILL)
-            self.counts["operators killed"] += 1
+        def is_killed() -> bool:
+            # It may end by itself: the API server was away for longer than its lease.
+            with contextlib.suppress(ProcessLookupError, IndexError):
+                os.kill(self.draw.choice(sorted(self.installation.operator_processes().values())), signal.SIGKILL)
+                return True
+            return False
+
+        eventually(is_killed, "an operator to kill", 60)
+        self.counts["operators killed"] += 1
 
     def delete_pod(self):
         def running():
@@ -115,9 +119,8 @@ class Faults:
         namespace, name = pod["metadata"]["namespace"], pod["metadata"]["name"]
         grace = self.draw.choice([0, 1])
         place = f"/api/v1/namespaces/{namespace}/pods/{name}"
-        self.installation.cluster.delete(
-            place, gracePeriodSeconds=grace, preconditions={"uid": pod["metadata"]["uid"]}
-        )
+        options = {"gracePeriodSeconds": grace, "preconditions": {"uid": pod["metadata"]["uid"]}}
+        eventually(lambda: self.installation.cluster.delete(place, **options) or True, "an answer to a deletion")
         self.counts["pods deleted"] += 1
 
     def restart_api_server(self):

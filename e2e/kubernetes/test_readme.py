@@ -36,7 +36,7 @@ def test_the_three_commands_of_the_readme_give_a_finished_execution(new_namespac
     def phases():
         return [pod["status"]["phase"] for pod in installation.cluster.pods(namespace)]
 
-    eventually(lambda: phases() == ["Succeeded"], lambda: f"a pod that succeeded: {phases()}", 10)
+    eventually(lambda: phases() == ["Succeeded"], lambda: f"a pod that succeeded: {phases()}")
 
 
 def test_the_chart_says_what_comes_next(installation):

@@ -54,7 +54,11 @@ class Checker:
             return error.code, error.read().decode()
 
     def check(self, sql: str, setup: tuple[str, ...] = ()) -> tuple[int, str]:
-        return self.post(request(sql, setup))
+        """Asks again, as the operator does, where the machine gave the check no time."""
+        until = time.monotonic() + BOUND_SECONDS
+        while (answer := self.post(request(sql, setup)))[0] == 504 and time.monotonic() < until:
+            pass
+        return answer
 
     def workers(self) -> list[int]:
         children = Path(f"/proc/{self.process.pid}/task").glob("*/children")
@@ -212,7 +216,7 @@ BOMBS = {
 def test_sql_that_is_made_to_do_harm_holds_nobody_up(checker, what):
     setup = ("CREATE MACRO f(x) AS f(x + 1)",) if "macro" in what else ()
     started = time.monotonic()
-    status, text = checker.check(BOMBS[what], setup)
+    status, text = checker.post(request(BOMBS[what], setup))
     assert status in (200, 422, 504), (status, text[:300])
     assert len(text) < 64 << 20
     assert is_right(checker.check(RIGHT))
@@ -229,7 +233,7 @@ def test_a_check_that_the_machine_did_not_let_run_is_to_be_asked_for_again(check
     assert is_right(checker.check(RIGHT))
     (worker,) = checker.workers()
     os.kill(worker, signal.SIGSTOP)
-    status, text = checker.check(RIGHT)
+    status, text = checker.post(request(RIGHT))
     assert status == 504 and "of which the machine gave it 0 ms to run" in text, text
     assert is_right(checker.check(RIGHT))
 
