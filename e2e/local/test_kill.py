@@ -290,7 +290,10 @@ def test_a_killed_run_resumes_to_the_same_end(number, make_workspace, mailbox, p
         mailbox.mails.clear()
         workspace = make_workspace(f"killed-{rounds}-{scenario.name}")
         killer = Killer(workspace, postgres, scenario, draw, min(left, draw.choice([1, 2, 3, 4, 5])))
-        executions, _ = play(killer, durations_s)
+        executions, took_s = play(killer, durations_s)
+        if not killer.counts:
+            # Undisturbed once more. The machine may have been busy with other things the first time.
+            durations_s = [min(pair) for pair in zip(durations_s, took_s, strict=True)]
 
         assert_equal(observe(killer, executions), expected)
         for execution in executions:
