@@ -114,7 +114,7 @@ impl Files {
     /// # Errors
     /// As [`Files::list`]; `NotFound` for a path without wildcards that is not there.
     pub fn matching(&self, pattern: &str) -> Result<Vec<SourceFile>, TaskFailure> {
-        self.act(|| self.find(pattern))
+        self.reach(|| self.find(pattern))
     }
 
     fn find(&self, pattern: &str) -> Result<Vec<SourceFile>, TaskFailure> {
@@ -148,7 +148,7 @@ impl Files {
     /// # Errors
     /// As [`Files::list`].
     pub fn head(&self, path: &str) -> Result<SourceFile, TaskFailure> {
-        self.act(|| check_path(path).and_then(|()| self.identity(path)).map(|identity| self.found(identity)))
+        self.reach(|| check_path(path).and_then(|()| self.identity(path)).map(|identity| self.found(identity)))
     }
 
     fn identity(&self, path: &str) -> Result<FileIdentity, TaskFailure> {
@@ -164,7 +164,7 @@ impl Files {
     /// # Errors
     /// `InputChanged` where it is no longer the file that was found, else as [`Files::list`].
     pub fn download(&self, file: &FileIdentity, local: &Path) -> Result<u64, TaskFailure> {
-        self.act(|| self.fetch(file, local))
+        self.reach(|| self.fetch(file, local))
     }
 
     fn fetch(&self, file: &FileIdentity, local: &Path) -> Result<u64, TaskFailure> {
@@ -200,7 +200,7 @@ impl Files {
     /// # Errors
     /// `ReadOnly` for http, `DiskFull`, else as [`Files::list`].
     pub fn upload(&self, local: &Path, path: &str) -> Result<FileIdentity, TaskFailure> {
-        self.act(|| {
+        self.reach(|| {
             check_path(path)?;
             match &self.place {
                 Place::Folder(folder) => folder.upload(local, path),
@@ -216,7 +216,7 @@ impl Files {
     /// # Errors
     /// `ReadOnly` for http, else as [`Files::list`].
     pub fn delete(&self, path: &str) -> Result<(), TaskFailure> {
-        self.act(|| {
+        self.reach(|| {
             check_path(path)?;
             match &self.place {
                 Place::Folder(folder) => folder.delete(path),
@@ -253,7 +253,7 @@ impl Files {
     }
 
     /// Once more after each pause where the server cannot be reached: all that is done here may be done twice.
-    fn act<T>(&self, act: impl Fn() -> Result<T, TaskFailure>) -> Result<T, TaskFailure> {
+    fn reach<T>(&self, act: impl Fn() -> Result<T, TaskFailure>) -> Result<T, TaskFailure> {
         with_pauses(|failure| failure.reason == "ConnectionFailed", act)
             .map_err(|failure| on_connection(failure, &self.connection))
     }
